@@ -12,6 +12,7 @@ mod alerts;
 mod audit;
 mod concurrency;
 mod events;
+mod holds;
 mod nodes;
 mod on_conflict;
 mod operations;
@@ -37,6 +38,7 @@ pub use alerts::{
 pub use audit::{AuditEntryResource, AuditList};
 pub use concurrency::{Concurrency, ConcurrencyScope};
 pub use events::Event;
+pub use holds::{HoldList, HoldResource, HoldScope, NewHold};
 pub use nodes::{NodeList, NodeResource, WorkerList, WorkerResource, WorkerRun};
 pub use on_conflict::{Debounce, OnConflict};
 pub use operations::{

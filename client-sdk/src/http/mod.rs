@@ -5,6 +5,7 @@ mod alerts;
 mod audit;
 mod error;
 mod events;
+mod holds;
 mod labels;
 mod legacy;
 mod nodes;

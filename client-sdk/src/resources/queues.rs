@@ -3,13 +3,15 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::holds::HoldResource;
+
 /// Number of open runs in a queue, by state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueResource {
     /// Name of the queue.
     pub queue: String,
-    /// Number of runs that wait for admission, because of an overlap policy or a concurrency limit.
+    /// Number of runs that wait for admission, because of an overlap policy, a concurrency limit or a hold.
     #[serde(default)]
     pub held: u64,
     /// Number of runs that wait for a worker.
@@ -24,10 +26,13 @@ pub struct QueueResource {
     /// Number of runs of the queue that workers leased in the last minute. The server counts the leases of one node.
     #[serde(default)]
     pub leases_per_minute: u64,
-    /// Human-readable text: what the ready runs wait for, if no worker takes runs from the queue. The
-    /// server knows the workers of one node.
+    /// Human-readable text: what the ready runs wait for, if the queue is on hold, or no worker takes runs from the
+    /// queue. The server knows the workers of one node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
+    /// Hold of the queue. Absent: the queue is not on hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldResource>,
 }
 
 /// Answer of `GET /v1/queues`.
@@ -50,7 +55,7 @@ pub struct TagStat {
     pub due: u64,
     /// Number of runs that are handed over but still without the outcome that the server waits for.
     pub unreported: u64,
-    /// Number of runs that wait for admission, because of an overlap policy or a concurrency limit.
+    /// Number of runs that wait for admission, because of an overlap policy, a concurrency limit or a hold.
     #[serde(default)]
     pub held: u64,
 }

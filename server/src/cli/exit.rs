@@ -129,6 +129,7 @@ pub enum Thing {
     Operation,
     Channel,
     Silence,
+    Hold,
 }
 
 impl Thing {
@@ -142,6 +143,7 @@ impl Thing {
             Self::Operation => ("operation", "id"),
             Self::Channel => ("channel", "name"),
             Self::Silence => ("silence", "id"),
+            Self::Hold => ("hold", "name"),
         }
     }
 

@@ -13,6 +13,7 @@ mod document;
 mod events;
 mod exit;
 mod expiry;
+mod hold;
 mod ids;
 mod launch;
 mod misfire;
@@ -140,6 +141,14 @@ enum Command {
         #[command(subcommand)]
         command: queue::QueueCommand,
     },
+    /// Pause queues and tags, and end the pauses.
+    #[command(after_help = hold::EXAMPLES)]
+    Hold {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(subcommand)]
+        command: hold::HoldCommand,
+    },
     /// Manage the services that the built-in worker `callback` calls.
     #[command(after_help = service::EXAMPLES)]
     Service {
@@ -235,6 +244,7 @@ impl Command {
             Self::Schedule { server, command } => server.run(async |client| command.run(&client).await),
             Self::Operation { server, command } => server.run(async |client| command.run(&client).await),
             Self::Queue { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Hold { server, command } => server.run(async |client| command.run(&client).await),
             Self::Service { server, command } => server.run(async |client| command.run(&client).await),
             Self::User { server, command } => server.run(async |client| command.run(&client).await),
             Self::Alert { server, command } => server.run(async |client| command.run(&client).await),

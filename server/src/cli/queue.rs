@@ -12,7 +12,7 @@ use super::time;
 
 pub const EXAMPLES: &str = "\
 Columns:
-  HELD      runs that wait for admission: overlap policy or concurrency limit
+  HELD      runs that wait for admission: overlap policy, limit or hold
   READY     runs that wait for a worker
   LEASED    runs that a worker has leased
   RETRYING  failed runs that wait for their next attempt

@@ -303,6 +303,8 @@ impl Frame {
             "saved" => &t.done_saved,
             "silenced" => &t.done_silenced,
             "unsilenced" => &t.done_unsilenced,
+            "held" => &t.done_held,
+            "released" => &t.done_released,
             "user_saved" => &t.done_user_saved,
             "user_removed" => &t.done_user_removed,
             "token_revoked" => &t.done_token_revoked,

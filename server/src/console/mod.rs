@@ -120,6 +120,8 @@ pub fn mount(routes: Router, console: Console) -> Router {
         )
         .route(pages::events::PATH, get(pages::events::watch))
         .route("/console/queues", get(pages::queues::show))
+        .route("/console/holds/new", get(pages::holds::ask).post(pages::holds::create))
+        .route("/console/holds/release", get(pages::holds::ask_release).post(pages::holds::release))
         .route("/console/workers", get(pages::workers::show))
         .route("/console/services", get(pages::services::show))
         .route(pages::audit::PATH, get(pages::audit::show))

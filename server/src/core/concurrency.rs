@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hold::HoldScope;
+
 /// Maximum number of limits of a task.
 pub const MAX_LIMITS: usize = 3;
 /// Largest maximum of a limit. A decision reads all slots of a limit that runs have, so it bounds this read.
@@ -171,7 +173,15 @@ fn escape(text: &str) -> String {
     text.chars().map(code).collect()
 }
 
-/// Runs that wait for slots of the same keys, with the same maxima.
+/// Prefix of the groups of runs that wait for the end of a hold.
+const HOLD_PREFIX: &str = "hold:";
+
+/// Returns whether a key is that of runs that wait for the end of a hold.
+pub fn is_of_hold(key: &str) -> bool {
+    key.starts_with(HOLD_PREFIX)
+}
+
+/// Runs that wait for slots of the same keys, with the same maxima, or for the end of the same hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WaitGroup(String);
 
@@ -179,6 +189,11 @@ impl WaitGroup {
     /// Returns the group of runs that wait for the slot of a task.
     pub fn of_task(key: String) -> Self {
         Self(key)
+    }
+
+    /// Returns the group of runs that wait for the end of a hold.
+    pub fn of_hold(scope: HoldScope, name: &str) -> Self {
+        Self(format!("{HOLD_PREFIX}{}:{}", scope.as_str(), escape(name)))
     }
 
     /// Returns the group of runs that wait for slots of these limits.
@@ -262,6 +277,12 @@ mod tests {
         assert_eq!(WaitGroup::from_text(group.as_str()), group);
         let of_task = WaitGroup::of_task("task:1".to_owned());
         assert_eq!((of_task.limits(), of_task.keys()), (vec![], vec!["task:1".to_owned()]));
+        let of_hold = WaitGroup::of_hold(HoldScope::Tag, "a/1 #\u{652f}");
+        assert_eq!(
+            (of_hold.limits(), of_hold.keys()),
+            (vec![], vec!["hold:tag:a%2F1%20%23\u{652f}".to_owned()])
+        );
+        assert!(is_of_hold(&of_hold.first_key()) && !is_of_hold(&of_task.first_key()));
     }
 
     #[test]

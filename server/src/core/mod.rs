@@ -14,6 +14,7 @@ pub mod conflict;
 pub mod cron;
 pub mod definition;
 pub mod headers;
+pub mod hold;
 pub mod invalid_timing;
 pub mod jitter;
 pub mod labels;

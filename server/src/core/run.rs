@@ -5,6 +5,7 @@ mod attempts;
 mod backfilled;
 mod cancel_request;
 mod expiry;
+mod hold;
 mod holder;
 mod id;
 mod lease_slots;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::admission::{key_of_task, slot_of_task};
 pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES, MIN_START_DELAY_MS};
 pub use self::cancel_request::{BY_HAND, CancelRequest, FORCED};
+pub use self::hold::HoldMark;
 pub use self::holder::{node_of_holder, node_worker};
 pub use self::id::{Backfilled, RunId};
 pub use self::lease_slots::LeaseSlots;
@@ -101,6 +103,9 @@ pub struct Run {
     /// Slots that the run has. No other run has one of them. An ended run has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<String>,
+    /// What a hold has done to the run. `None`: the run has never waited for the end of a hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldMark>,
     /// The run because of which this run was suppressed, or has been asked to stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<RunId>,
@@ -219,6 +224,7 @@ impl Run {
             overlap: task.timing.overlap,
             concurrency: task.timing.concurrency.clone(),
             slots: Vec::new(),
+            hold: None,
             blocked_by: None,
             state: RunState::Firing,
             reason: None,
@@ -316,6 +322,7 @@ impl Run {
             fired_at: self.fired_at,
             overlap: self.overlap,
             slots: self.slots.clone(),
+            hold: self.hold,
         }
     }
 

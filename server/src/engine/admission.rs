@@ -1,7 +1,8 @@
-//! Admission: runs with an overlap policy or concurrency limits get their slots, wait in `held`, or are suppressed.
-//! This is the step between the fire of a run and its hand-over.
+//! Admission: runs with an overlap policy or concurrency limits get their slots, wait in `held`, or are suppressed, and
+//! the runs of a tag that is on hold wait. This is the step between the fire of a run and its hand-over.
 
 mod changes;
+mod holds;
 mod limits;
 mod tasks;
 
@@ -14,10 +15,10 @@ use super::node::Node;
 use super::pace::Pace;
 use super::publish;
 use crate::core::admission::Asks;
-use crate::core::concurrency::WaitGroup;
+use crate::core::concurrency::{WaitGroup, is_of_hold};
 use crate::core::task::{SHARDS, stable_hash};
 use crate::core::{Moment, Run};
-use crate::ports::{PortError, Result};
+use crate::ports::{Fired, PortError, Result};
 
 /// Time between two looks at the waiting runs. Hints do not arrive from other nodes.
 const LOOK_MS: i64 = 1_000;
@@ -78,16 +79,29 @@ fn shard_of_key(key: &str) -> u16 {
     (stable_hash(key.as_bytes()) % u64::from(SHARDS)) as u16
 }
 
-/// Admits waiting runs of the keys, and hands them over.
+/// Admits waiting runs of the keys, and hands them over. Holds come first, because their runs then wait for slots.
 async fn admit_held(node: &Node, keys: BTreeSet<String>, now: Moment) -> Result<()> {
+    let (of_holds, mut keys): (BTreeSet<String>, BTreeSet<String>) =
+        keys.into_iter().partition(|key| is_of_hold(key));
+    for key in of_holds {
+        keys.extend(holds::release(node, &key, now).await?);
+    }
     let (admitted, result) = admit_all(node, keys.into_iter().map(|key| (key, Vec::new())), now).await;
     publish::publish(node, admitted).await;
     result
 }
 
 /// Returns the runs that may be handed over now: those that need no slots, those that have them, and those that get
-/// them. The others wait or are suppressed. The tasks of the runs have passed their moments.
+/// them. The others wait or are suppressed, and so do the runs whose tags are on hold. The tasks of the runs have passed
+/// their moments.
 pub async fn gate(node: &Node, runs: Vec<Run>, now: Moment) -> Vec<Run> {
+    let runs = match holds::keep_back(node, runs, now).await {
+        Ok(runs) => runs,
+        Err(error) => {
+            tracing::warn!(%error, "holds were not read; the runs are tried again after their leases");
+            return Vec::new();
+        }
+    };
     let (gated, mut free): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(Run::needs_admission);
     if gated.is_empty() {
         return free;
@@ -103,6 +117,14 @@ pub async fn gate(node: &Node, runs: Vec<Run>, now: Moment) -> Vec<Run> {
     }
     free.extend(admitted);
     free
+}
+
+/// Lets the runs wait whose tags are on hold, of those that the store has put into their queues at their fire. A lease
+/// does the same for the runs that are left.
+pub async fn keep_back_fired(node: &Node, fired: &[Fired], now: Moment) {
+    if let Err(error) = holds::keep_back_fired(node, fired, now).await {
+        tracing::warn!(%error, "runs of tags on hold are left in their queues; no worker gets them");
+    }
 }
 
 /// Admits `new` runs and waiting runs of the keys. Returns the runs that were admitted, and the last error.
@@ -127,7 +149,11 @@ async fn admit_all(
         }
         Err(error) => all.result = Err(error),
     }
-    (all.runs, all.result)
+    // A tag may be on hold since its runs began to wait for slots.
+    match holds::keep_back(node, all.runs, now).await {
+        Ok(runs) => (runs, all.result),
+        Err(error) => (Vec::new(), Err(error)),
+    }
 }
 
 /// Returns the keys to decide on, with the new runs of each.

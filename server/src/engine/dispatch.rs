@@ -145,6 +145,7 @@ async fn fire_batch(node: &Arc<Node>, tasks: Vec<Task>, now: Moment, pace: &Mute
             Ok(fired) => {
                 batches.succeeded();
                 pace().worked();
+                admission::keep_back_fired(node, &fired, now).await;
                 publish::announce(node, &fired);
                 let to_publish = settle_window(node, batch, fired);
                 publish::publish(node, admission::gate(node, to_publish, now).await).await;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, broadcast};
 
 use super::changes::ChangeFeed;
+use super::holds::Holds;
 use super::log_feed::LogFeed;
 use crate::core::{Run, RunState};
 
@@ -25,6 +26,8 @@ pub struct Hints {
     pub logs: LogFeed,
     /// Changes, for live views.
     pub changes: ChangeFeed,
+    /// Holds of queues and tags.
+    pub holds: Holds,
 }
 
 impl Default for Hints {
@@ -37,6 +40,7 @@ impl Default for Hints {
             has_freed: Notify::new(),
             logs: LogFeed::default(),
             changes: ChangeFeed::default(),
+            holds: Holds::default(),
         }
     }
 }
@@ -74,9 +78,14 @@ impl Hints {
     pub fn replaced(&self, runs: &[Run]) {
         self.logs.ended(runs);
         self.changes.runs(runs);
-        let mut freed = runs.iter().filter(|run| frees(run)).flat_map(Run::slot_keys).peekable();
-        if freed.peek().is_some() {
-            self.freed.lock().unwrap_or_else(PoisonError::into_inner).extend(freed);
+        self.free(runs.iter().filter(|run| frees(run)).flat_map(Run::slot_keys));
+    }
+
+    /// Tells the admission that waiting runs of these keys may be admitted.
+    pub fn free(&self, keys: impl Iterator<Item = String>) {
+        let mut keys = keys.peekable();
+        if keys.peek().is_some() {
+            self.freed.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
             self.has_freed.notify_one();
         }
     }

@@ -26,6 +26,7 @@ pub mod expired_leases;
 pub mod fair_queue;
 pub mod health;
 pub mod hints;
+pub mod holds;
 pub mod ids;
 pub mod log_feed;
 pub mod members;

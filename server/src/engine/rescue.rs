@@ -224,8 +224,8 @@ async fn advance_tasks(node: &Node, runs: Vec<Run>, tasks: &Tasks, now: Moment) 
 /// Returns whether the run may be handed over. A triggered run is valid for its own revision only.
 fn may_be_handed_over(task: &Task, run: &Run) -> bool {
     let is_current = task.state != TaskState::Cancelled && task.rev == run.rev;
-    // An admitted run was decided before its admission.
-    run.is_decided(task) || (run.triggered && is_current) || !run.slots.is_empty()
+    // An admitted run was decided before its admission, and a held run before its hold.
+    run.is_decided(task) || (run.triggered && is_current) || !run.slots.is_empty() || run.hold.is_some()
 }
 
 /// Returns whether the run's moment is the task's next moment.

@@ -20,6 +20,7 @@ mod counts;
 mod due_moments;
 mod error;
 mod filters;
+mod holds;
 mod idempotency;
 mod lease_requests;
 mod lease_reservations;
@@ -67,6 +68,7 @@ pub use super::health::{Check, Condition, Health, Readiness};
 pub use super::ids::Ids;
 pub use super::metrics::{CLASSES, LATENESS_MS, LastHour, Lateness, Metrics, Minute, Stage};
 pub use crate::core::alert::NewSilence;
+pub use crate::core::hold::NewHold;
 pub use crate::core::task_change::CannotChange;
 // Parameters and answers of commands: an API names nothing of the ports.
 pub use crate::ports::{
@@ -164,6 +166,7 @@ impl Service {
         shutdown: CancellationToken,
     ) -> Self {
         let lease_clock = Arc::clone(&ports.clock);
+        hints.holds.read_from(Arc::clone(&ports.records));
         let (reservations, attendance) = (Arc::default(), Arc::default());
         let (access, login_attempts, metrics) = (Arc::default(), Arc::default(), Arc::default());
         let shared = Shared {

@@ -62,7 +62,9 @@ impl Code {
             | ServiceError::User(_)
             | ServiceError::Operation(_)
             | ServiceError::Silence(_)
-            | ServiceError::TooManySilences => Self::InvalidField,
+            | ServiceError::TooManySilences
+            | ServiceError::Hold(_)
+            | ServiceError::TooManyHolds => Self::InvalidField,
             ServiceError::TooManyOperations => Self::TooManyOperations,
             ServiceError::Forbidden(_) => Self::Forbidden,
             ServiceError::NotFound => Self::NotFound,

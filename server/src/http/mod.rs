@@ -23,6 +23,7 @@ mod error_code;
 mod events;
 mod gate;
 mod headers;
+mod holds;
 mod layers;
 mod nodes;
 mod openapi;

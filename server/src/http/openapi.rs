@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, alerts, audit, backfills, events, nodes, operations, queues, revisions, run_logs, runs,
-    schedule, schedule_preview, services, stat, tasks, tasks_by_key, tokens, users, work,
+    Context, access, alerts, audit, backfills, events, holds, nodes, operations, queues, revisions, run_logs,
+    runs, schedule, schedule_preview, services, stat, tasks, tasks_by_key, tokens, users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -43,6 +43,7 @@ const VIEWER: [(&str, &str, &str); 4] = [
         (name = "runs", description = "Due moments of tasks, from fire to end, and their outcomes."),
         (name = "work", description = "Calls of workers that take runs from queues."),
         (name = "queues", description = "Queues and current counts."),
+        (name = "holds", description = "Pauses of a queue or a tag."),
         (name = "events", description = "A stream of changes, for live views."),
         (name = "nodes", description = "Nodes of the server."),
         (name = "schedule", description = "Previews of cron expressions."),
@@ -88,6 +89,8 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(operations::resume))
         .routes(routes!(queues::list))
         .routes(routes!(queues::show))
+        .routes(routes!(holds::add, holds::list))
+        .routes(routes!(holds::remove))
         .routes(routes!(nodes::workers))
         .routes(routes!(nodes::nodes))
         .routes(routes!(services::put, services::list))

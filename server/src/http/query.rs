@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use super::decode::cut;
 use super::error::ApiError;
 use crate::core::TaskId;
+use crate::core::hold::HoldScope;
 use crate::core::labels::{self, InvalidLabels, Labels};
 
 /// Beginning of the parameters that filter by a label: `label.KEY=VALUE`.
@@ -170,5 +171,20 @@ impl<S: Send + Sync> FromRequestParts<S> for RevisionOf {
         let axum::extract::Path((id, rev)) = segments.map_err(|error| undecodable(&error))?;
         let parsed = TaskId::parse(&id).zip(rev.parse().ok());
         parsed.map(|(id, rev)| Self(id, rev)).ok_or_else(ApiError::not_found)
+    }
+}
+
+/// Scope and name of a hold in the path.
+pub struct HoldOf(pub HoldScope, pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for HoldOf {
+    type Rejection = ApiError;
+
+    #[allow(clippy::disallowed_types, reason = "the rejection becomes an error of the API")]
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segments = axum::extract::Path::<(String, String)>::from_request_parts(parts, state).await;
+        let axum::extract::Path((scope, name)) = segments.map_err(|error| undecodable(&error))?;
+        let unknown = || ApiError::field("scope", format!("unknown scope {scope:?}: use queue or tag"));
+        HoldScope::parse(&scope).ok_or_else(unknown).map(|scope| Self(scope, name))
     }
 }

@@ -5,7 +5,7 @@ use taskcenter_client::resources::{QueueList, QueueResource};
 
 use super::error::ApiError;
 use super::query::Segment;
-use super::{view, waits};
+use super::{holds, view, waits};
 use crate::core::submission::InvalidSubmission;
 use crate::core::tag;
 use crate::engine::service::{QueueRow, Service};
@@ -19,19 +19,25 @@ pub async fn list(service: Service) -> Result<Json<QueueList>, ApiError> {
 
 /// Returns the queues that have open runs, by name.
 pub async fn all(service: &Service) -> Result<Vec<QueueResource>, ApiError> {
-    let mut queues: Vec<_> = service.queues().await?.into_iter().map(|row| describe(service, row)).collect();
+    let mut queues = Vec::new();
+    for row in service.queues().await? {
+        queues.push(describe(service, row).await?);
+    }
     queues.sort_unstable_by(|one, other| one.queue.cmp(&other.queue));
     Ok(queues)
 }
 
-/// Adds what this node knows about a queue.
-fn describe(service: &Service, row: QueueRow) -> QueueResource {
+/// Adds the hold of a queue, and what this node knows about the queue.
+async fn describe(service: &Service, row: QueueRow) -> Result<QueueResource, ApiError> {
     let mut queue = view::queue(row);
     queue.leases_per_minute = service.leases_per_minute(&queue.queue);
+    let hold = service.hold_of_queue(&queue.queue).await?;
     if queue.ready > 0 {
-        queue.waits_for = waits::absent_worker(service, &queue.queue);
+        let worker = || waits::absent_worker(service, &queue.queue);
+        queue.waits_for = hold.as_ref().map(waits::end_of_hold).or_else(worker);
     }
-    queue
+    queue.hold = hold.map(holds::shown);
+    Ok(queue)
 }
 
 /// Shows a queue. A queue without open runs, or an unknown one, has zero counts.
@@ -41,5 +47,8 @@ fn describe(service: &Service, row: QueueRow) -> QueueResource {
 pub async fn show(service: Service, Segment(queue): Segment) -> Result<Json<QueueResource>, ApiError> {
     tag::check(&queue).map_err(InvalidSubmission::Queue)?;
     let found = all(&service).await?.into_iter().find(|row| row.queue == queue);
-    Ok(Json(found.unwrap_or_else(|| describe(&service, QueueRow::empty(queue)))))
+    match found {
+        Some(found) => Ok(Json(found)),
+        None => Ok(Json(describe(&service, QueueRow::empty(queue)).await?)),
+    }
 }

@@ -188,6 +188,7 @@ pub fn queue(row: QueueRow) -> QueueResource {
         oldest_ready_at,
         leases_per_minute: 0,
         waits_for: None,
+        hold: None,
     }
 }
 

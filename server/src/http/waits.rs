@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::error::ApiError;
 use crate::core::concurrency::Scope;
+use crate::core::hold::Hold;
 use crate::core::{Moment, Run, RunState, Task};
 use crate::engine::service::{Blocker, Service, ServiceError};
 use crate::wire::timestamp;
@@ -19,7 +20,11 @@ const SCRIPT: &str = "script";
 pub async fn of_run(service: &Service, run: &Run) -> Result<Option<String>, ApiError> {
     let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(timestamp);
     let until = until.map(|at| format!(", until {at}")).unwrap_or_default();
+    if let Some(hold) = service.hold_of_run(run).await? {
+        return Ok(Some(end_of_hold(&hold) + &until));
+    }
     Ok(match run.state {
+        // A hold that has ended a moment ago leaves nothing that blocks the run.
         RunState::Held => {
             let blocker = service.blocker(run).await?;
             Some(blocker.map_or_else(|| "its admission".to_owned(), |blocker| held(run, &blocker)) + &until)
@@ -38,6 +43,19 @@ pub async fn of_run(service: &Service, run: &Run) -> Result<Option<String>, ApiE
         RunState::Firing => Some("the hand-over to the bus or to its queue".to_owned()),
         _ => None,
     })
+}
+
+/// Returns that a run waits for the end of a hold: which one, until when, who created it, and why.
+pub fn end_of_hold(hold: &Hold) -> String {
+    let (scope, name) = (hold.scope.as_str(), &hold.name);
+    let at = hold.until.map(|until| format!(" at {}", timestamp(until))).unwrap_or_default();
+    let by = Some(&hold.created_by).filter(|by| !by.is_empty()).map(|by| format!(", created by {by:?}"));
+    let why = Some(&hold.reason).filter(|why| !why.is_empty()).map(|why| format!(", reason {why:?}"));
+    format!(
+        "the end of the hold of {scope} {name:?}{at}{}{}",
+        by.unwrap_or_default(),
+        why.unwrap_or_default()
+    )
 }
 
 /// Returns what a run waits for that is not admitted: the limit or the policy, and a run that blocks it.
@@ -60,11 +78,15 @@ fn held(run: &Run, blocker: &Blocker) -> String {
     )
 }
 
-/// Returns which run of a task waits for admission, and what it waits for. `None`: no run waits.
+/// Returns which run of a task waits for admission, and what it waits for; or the hold because of which the runs of the
+/// task wait. `None`: no run waits.
 ///
 /// # Errors
 /// An error of the store.
 pub async fn of_task(service: &Service, task: &Task) -> Result<Option<String>, ApiError> {
+    if let Some(hold) = service.hold_of_task(task).await? {
+        return Ok(Some(format!("the runs wait for {}", end_of_hold(&hold))));
+    }
     let Some(run) = service.first_held(&task.id).await? else { return Ok(None) };
     let waits_for = of_run(service, &run).await?;
     Ok(waits_for.map(|what| format!("run {} waits for {what}", run.id)))
@@ -90,7 +112,9 @@ pub fn absent_worker(service: &Service, queue: &str) -> Option<String> {
 /// An error of the store.
 pub async fn warnings(service: &Service, task: &Task) -> Result<Vec<String>, ApiError> {
     let Some(queue) = task.queue.as_deref() else { return Ok(unused_limit(task).into_iter().collect()) };
-    let worker = absent_worker(service, queue).map(|worker| format!("the runs will wait for {worker}"));
+    let hold = service.hold_of_task(task).await?.map(|hold| end_of_hold(&hold));
+    let worker = hold.or_else(|| absent_worker(service, queue));
+    let worker = worker.map(|what| format!("the runs will wait for {what}"));
     let unknown = if queue == CALLBACK { unknown_service(service, task).await? } else { None };
     Ok(worker.into_iter().chain(unknown).collect())
 }

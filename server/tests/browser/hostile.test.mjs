@@ -78,6 +78,7 @@ test("markup in every field is text", async () => {
     "/console/alerts",
     `/console/alerts/silences/new?rule=${filter}&subject=${filter}&comment=${filter}`,
     `/console/alerts/silences/${silence.id}/end`,
+    `/console/holds/new?name=${filter}&reason=${filter}`,
     `/console/${filter}`,
   ];
   const page = await open(browser, server.url);

@@ -47,6 +47,7 @@ const pages = () => ({
   queues: "/console/queues",
   workers: "/console/workers",
   alerts: "/console/alerts",
+  hold: "/console/holds/new?scope=queue&name=nobody",
   silence: "/console/alerts/silences/new?rule=no_worker&subject=nobody",
   "runs-error": "/console/runs?q=error%3Afull",
   "runs-searched": "/console/runs?q=error%3Afull+state%3Adead",

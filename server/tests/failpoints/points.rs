@@ -35,6 +35,8 @@ pub const POINTS: &[Point] = &[
     at("fire::before_queue", Story::Rescues),
     at("admit::before_update", Story::Waits),
     at("admit::updated", Story::Waits),
+    at("hold::before_keep", Story::Holds),
+    at("hold::kept", Story::Holds),
     at("rescue::before_claim", Story::Rescues),
     at("rescue::claimed", Story::Rescues),
     at("rescue::before_advance", Story::Rescues),

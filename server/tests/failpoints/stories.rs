@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use taskcenter_server::core::hold::HoldScope;
 use taskcenter_server::core::overlap::Overlap;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::{Dedup, Submission};
 use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, TaskId};
-use taskcenter_server::engine::service::{Held, IdempotencyKey, LeaseTerms, Report, ServiceError};
+use taskcenter_server::engine::service::{Held, IdempotencyKey, LeaseTerms, NewHold, Report, ServiceError};
 
 use crate::bus::REFUSED;
 use crate::cancellations::cancel_a_leased_run;
@@ -29,6 +30,8 @@ pub enum Story {
     Refusals,
     /// Runs wait for an overlap policy and for concurrency limits.
     Waits,
+    /// Runs wait for the end of a hold.
+    Holds,
     /// A node died after each step of a fire, and another one rescues the rows.
     Rescues,
     /// A node died with leased runs.
@@ -65,6 +68,7 @@ pub async fn play(stage: &mut Stage, story: Story) -> Verdict {
         Story::Retries => retries(stage).await,
         Story::Refusals => refusals(stage).await,
         Story::Waits => waits(stage).await,
+        Story::Holds => holds(stage).await,
         Story::Rescues => Box::pin(rescues::rows(stage)).await,
         Story::Orphans => Box::pin(rescues::leases(stage)).await,
         Story::ChangedRows => Box::pin(rescues::changed(stage)).await,
@@ -207,6 +211,21 @@ async fn waits(stage: &mut Stage) {
     struggle(stage).await;
 }
 
+/// Each hold begins with ready runs, which a lease keeps back, and other runs fire during the hold.
+async fn holds(stage: &mut Stage) {
+    const MOMENTS: u64 = 16;
+    let task = queued(repeating(stage, "held", 300, MOMENTS));
+    submit(stage, task, Some(MOMENTS as usize)).await;
+    for _ in 0..4 {
+        stage.pass(600).await;
+        hold(stage, "held").await;
+        work(stage, true).await;
+        stage.pass(600).await;
+        release(stage, "held").await;
+    }
+    wind_up(stage, Consumer::default()).await;
+}
+
 /// Submits a task with concurrency limits.
 async fn limited(stage: &mut Stage, limits: &str) {
     let concurrency = limits.split(' ').map(|limit| limit.parse().expect("a limit")).collect();
@@ -226,6 +245,22 @@ async fn struggle(stage: &mut Stage) {
         work(stage, false).await;
     }
     wind_up(stage, consumer).await;
+}
+
+/// Holds a tag.
+async fn hold(stage: &mut Stage, tag: &str) {
+    let new = NewHold { scope: HoldScope::Tag, name: tag.to_owned(), reason: String::new(), until: None };
+    let hold = async |running: &Running| running.service.hold(new.clone()).await;
+    stage.call(hold).await.expect("the hold is valid");
+}
+
+/// Ends the hold of a tag. An earlier try of the call may have ended it.
+async fn release(stage: &mut Stage, tag: &str) {
+    let release = async |running: &Running| match running.service.release_hold(HoldScope::Tag, tag).await {
+        Ok(_) | Err(ServiceError::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    };
+    stage.call(release).await.expect("the store answers");
 }
 
 /// Lets all handlers succeed until every run has ended.

@@ -5,6 +5,7 @@ mod commands;
 mod dev;
 mod files;
 mod help;
+mod holds;
 mod operation;
 mod program;
 mod readme;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use taskcenter_server::core::admission::slot;
 use taskcenter_server::core::audit::{AuditEntry, AuditPage, AuditSelection};
-use taskcenter_server::core::concurrency::{MAX_SLOTS, WaitGroup};
+use taskcenter_server::core::concurrency::{MAX_SLOTS, WaitGroup, is_of_hold};
 use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::task::stable_hash;
@@ -48,6 +48,12 @@ pub enum Defect {
     LeaksASlotOfALimit,
     /// The slots of limits are given to any number of runs.
     ExceedsALimit,
+    /// Ready runs of every queue are found, whatever queues are asked for.
+    IgnoresTheQueues,
+    /// A run that must wait for the end of a hold is stored as ready.
+    IgnoresAHold,
+    /// Runs that wait for the end of a hold are never found.
+    ForgetsHeldRuns,
     /// A slot is given to several runs.
     SharesASlot,
     /// A fire in one write does not advance its task.
@@ -136,6 +142,12 @@ fn with_own_numbers(runs: &[Run]) -> Vec<Run> {
     runs.iter()
         .map(|run| Run { slots: run.slots.iter().map(|slot| own(run, slot)).collect(), ..run.clone() })
         .collect()
+}
+
+/// Returns a run that waits for the end of a hold as a run that is ready.
+fn not_held(run: &Run) -> Run {
+    let is_held = run.held_scope().is_some() && run.queue.is_some();
+    if is_held { Run { state: RunState::Ready, hold: None, ..run.clone() } } else { run.clone() }
 }
 
 fn second_row(run: &Run) -> Run {
@@ -282,6 +294,9 @@ impl Store for Broken {
     }
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+        if self.defect == Defect::IgnoresTheQueues {
+            return self.inner.ready_runs(&super::random_input::queues(), limit).await;
+        }
         self.inner.ready_runs(queues, limit).await
     }
 
@@ -308,7 +323,11 @@ impl Store for Broken {
     }
 
     async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
-        self.inner.held_groups(key, after, limit).await
+        let mut groups = self.inner.held_groups(key, after, limit).await?;
+        if self.defect == Defect::ForgetsHeldRuns {
+            groups.retain(|group| !is_of_hold(group.as_str()));
+        }
+        Ok(groups)
     }
 
     async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
@@ -335,6 +354,9 @@ impl Store for Broken {
         }
         if self.defect == Defect::SharesASlot {
             return self.inner.update_runs(&with_own_slots(runs)).await;
+        }
+        if self.defect == Defect::IgnoresAHold {
+            return self.inner.update_runs(&runs.iter().map(not_held).collect::<Vec<_>>()).await;
         }
         if self.defect == Defect::IgnoresTheVersion {
             return self.inner.update_runs(&self.with_stored_versions(runs).await?).await;

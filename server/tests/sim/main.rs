@@ -7,6 +7,7 @@ mod broken;
 mod checker;
 mod consumers;
 mod gate;
+mod holds;
 mod life;
 mod locks;
 mod panics;
@@ -210,6 +211,21 @@ fn a_leaked_slot_of_a_limit_is_caught() {
 #[test]
 fn an_exceeded_limit_is_caught() {
     assert_caught(Defect::ExceedsALimit, &["a limit is exceeded"]);
+}
+
+#[test]
+fn an_ignored_hold_of_a_queue_is_caught() {
+    assert_caught(Defect::IgnoresTheQueues, &["a run was leased during a hold"]);
+}
+
+#[test]
+fn an_ignored_hold_of_a_tag_is_caught() {
+    assert_caught(Defect::IgnoresAHold, &["a run was leased during a hold"]);
+}
+
+#[test]
+fn a_hold_without_end_is_caught() {
+    assert_caught(Defect::ForgetsHeldRuns, &["a run does not end"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::locks::Locks;
 use super::profile::{Profile, Rates};
 use super::time::{OffClock, Time, sleep_ms};
 use super::witness::{WitnessBus, WitnessStore};
-use super::{consumers, panics, users, workers};
+use super::{consumers, holds, panics, users, workers};
 
 /// Time without faults before the final check, in milliseconds.
 const QUIET_MS: u64 = 130_000;
@@ -51,6 +51,7 @@ pub struct World {
     pub checker: Arc<Checker>,
     pub store: Arc<dyn Store>,
     pub bus: Arc<MemoryBus>,
+    records: Arc<MemoryRecords>,
     rng: Mutex<fastrand::Rng>,
     locks: Locks,
     lives: Mutex<Vec<Option<Arc<Running>>>>,
@@ -110,6 +111,7 @@ impl World {
             checker,
             store: Arc::new(store),
             bus: Arc::default(),
+            records: Arc::new(MemoryRecords::default()),
             rng: Mutex::new(rng),
             locks: Locks::new(clock),
             lives: Mutex::new(vec![None; nodes]),
@@ -124,6 +126,11 @@ impl World {
     /// Returns whether faults still happen and users still act.
     pub fn has_faults(&self) -> bool {
         self.environment.has_faults()
+    }
+
+    /// Returns when the faults end.
+    pub fn faults_end(&self) -> Moment {
+        Moment::from_ms(self.environment.until_ms.load(Ordering::Relaxed))
     }
 
     /// Returns a random number generator for one actor.
@@ -152,6 +159,7 @@ impl World {
             tokio::spawn(workers::run(Arc::clone(self), format!("worker-{n}")));
         }
         tokio::spawn(consumers::run(Arc::clone(self)));
+        tokio::spawn(holds::run(Arc::clone(self)));
         tokio::spawn(disturb(Arc::clone(self)));
         sleep_ms(self.environment.profile.faults_ms as u64 + QUIET_MS).await;
         self.checker.finish(&*self.store).await;
@@ -176,7 +184,7 @@ impl World {
         let ports = Ports {
             store: Arc::clone(&node.store),
             lock: Arc::clone(&node.lock),
-            records: Arc::new(MemoryRecords::default()),
+            records: self.records.clone(),
             clock: Arc::clone(&node.clock),
             has_bus: true,
         };

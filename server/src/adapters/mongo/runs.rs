@@ -16,7 +16,7 @@ use super::rows::{RunRow, date, moment, shard_numbers};
 use super::updates::{self, find_by_id};
 use super::{CHUNK, Ledger, run_statements, schema};
 use crate::core::overlap::Overlap;
-use crate::core::run::{LeaseSlots, OpenRun};
+use crate::core::run::{HoldMark, LeaseSlots, OpenRun};
 use crate::core::{Moment, Run, RunId, RunState, TaskId};
 use crate::ports::{Found, Head, InsertedRun, Result};
 
@@ -116,11 +116,13 @@ pub struct OpenRow {
     overlap: Option<Overlap>,
     #[serde(default)]
     slots: Vec<String>,
+    #[serde(default)]
+    hold: Option<HoldMark>,
 }
 
 impl OpenRow {
     pub fn fields() -> Document {
-        doc! { "rev": 1, "scheduled_at": 1, "triggered": 1, "state": 1, "attempt": 1, "fired_at": 1, "overlap": 1, "slots": 1 }
+        doc! { "rev": 1, "scheduled_at": 1, "triggered": 1, "state": 1, "attempt": 1, "fired_at": 1, "overlap": 1, "slots": 1, "hold": 1 }
     }
 }
 
@@ -136,6 +138,7 @@ impl From<OpenRow> for OpenRun {
             fired_at: row.fired_at.map(moment),
             overlap: row.overlap,
             slots: row.slots,
+            hold: row.hold,
         }
     }
 }

@@ -36,10 +36,10 @@ pub struct OfRun {
 }
 
 impl OfRun {
-    /// Returns the rows of a run. `None`: the run never has slots.
+    /// Returns the rows of a run. `None`: the run never has slots, and has never waited.
     pub fn new(run: &Run) -> Option<Self> {
         let rows = || Self { slots: run.slots.clone(), waits_in: run.wait_group() };
-        run.is_admitted_by_slots().then(rows)
+        run.may_wait().then(rows)
     }
 
     /// Returns whether no other run than `run_id` has one of the slots.

@@ -13,6 +13,7 @@ pub mod dead_letters;
 pub mod events;
 mod field_text;
 pub mod filter_words;
+pub mod holds;
 pub mod labels;
 mod limits;
 pub mod moments;

@@ -1,5 +1,7 @@
 //! Queues with open runs.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::response::Response;
 
@@ -7,7 +9,10 @@ use super::super::frame::{Frame, Section};
 use super::super::html as h;
 use super::super::problem::Result;
 use super::super::visit::Visit;
+use super::holds::{HoldLine, may_hold, new_href};
 use crate::core::Moment;
+use crate::core::hold::HoldScope;
+use crate::engine::service::QueueRow;
 
 /// Queues of a page, those with most ready runs first.
 const MOST: usize = 500;
@@ -25,6 +30,9 @@ pub struct QueueLine {
     pub rate: u64,
     /// Whether runs are ready and no worker has asked this node for runs of the queue lately.
     pub is_unattended: bool,
+    pub is_on_hold: bool,
+    /// Page that holds the queue. Empty: the queue is on hold, or the reader may not hold it.
+    pub hold_href: String,
 }
 
 #[derive(Template)]
@@ -32,6 +40,9 @@ pub struct QueueLine {
 struct Page {
     f: Frame,
     queues: Vec<QueueLine>,
+    holds: Vec<HoldLine>,
+    /// Whether the reader may create and end holds.
+    may_act: bool,
     /// Whether the table has every column.
     is_whole: bool,
 }
@@ -45,7 +56,8 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let f = Frame::new(visit, Section::Queues, &visit.lang.words().queues)
         .events("queue", &[])
         .api("/v1/queues", &[]);
-    Ok(Page { f, queues, is_whole: true }.render())
+    let holds = visit.service.holds().await?.into_iter().map(|hold| HoldLine::new(hold, f.t)).collect();
+    Ok(Page { f, queues, holds, may_act: may_hold(visit), is_whole: true }.render())
 }
 
 /// Returns the queues with open runs, those with most ready runs first.
@@ -54,7 +66,15 @@ pub async fn lines(visit: &Visit) -> Result<Vec<QueueLine>> {
     let mut rows = service.recent_queues().await?;
     rows.sort_by(|one, other| other.ready.cmp(&one.ready).then_with(|| one.queue.cmp(&other.queue)));
     rows.truncate(MOST);
-    let line = |row: crate::engine::service::QueueRow| QueueLine {
+    let may_hold = may_hold(visit);
+    let mut held = BTreeSet::new();
+    for row in &rows {
+        held.extend(service.hold_of_queue(&row.queue).await?.map(|hold| hold.name));
+    }
+    let href = |queue: &str| new_href(HoldScope::Queue, queue);
+    let line = |row: QueueRow| QueueLine {
+        is_on_hold: held.contains(&row.queue),
+        hold_href: if may_hold && !held.contains(&row.queue) { href(&row.queue) } else { String::new() },
         is_unattended: row.ready > 0 && !service.attendance(&row.queue).is_attended(now),
         rate: service.leases_per_minute(&row.queue),
         oldest_at: row.oldest_ready_at,

@@ -1,10 +1,12 @@
 //! Rows and links that several pages show.
 
+use super::super::frame::Frame;
 use super::super::html::{self, Markup};
 use super::super::time::duration;
 use super::super::words::{Words, fill};
 use super::labels::{self, RowLabels};
 use super::limits;
+use crate::core::hold::{Hold, HoldScope};
 use crate::core::run::RunState;
 use crate::core::{Moment, Run, RunId, TaskId};
 use crate::engine::service::Blocker;
@@ -87,6 +89,19 @@ pub fn ran(run: &Run, t: &Words) -> Option<String> {
     let has_worked = matches!(run.state, RunState::Succeeded | RunState::Dead);
     let (started, ended) = (run.attempt_started_at()?, run.ended_at.filter(|_| has_worked)?);
     Some(duration(ended.since(started), t))
+}
+
+/// Returns that runs wait for the end of a hold: which one, until when, who created it, and why.
+pub fn why_held(hold: &Hold, f: &Frame) -> String {
+    let t = f.t;
+    let what = match hold.scope {
+        HoldScope::Queue => fill(&t.hold_waits_queue, &[&hold.name]),
+        HoldScope::Tag => fill(&t.hold_waits_tag, &[&hold.name]),
+    };
+    let until = hold.until.map(|until| fill(&t.hold_ends_at, &[&f.text(until)]));
+    let by = Some(&hold.created_by).filter(|by| !by.is_empty()).map(|by| fill(&t.hold_by, &[by]));
+    let reason = Some(hold.reason.clone()).filter(|reason| !reason.is_empty());
+    [Some(what), until, by, reason].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// Returns what a run waits for, in one sentence. `None`: the run has ended.

@@ -48,6 +48,8 @@ struct Page {
     rev: u32,
     labels: Vec<LabelLink>,
     actions: Vec<Action>,
+    /// Whether the run waits for the end of a hold.
+    is_on_hold: bool,
     why: Option<String>,
     /// Page of a run with a slot for which the run waits.
     blocker: Option<(String, String)>,
@@ -80,7 +82,9 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let has_worker = visit.service.attendance(queue).is_attended(f.now);
     let until = run.attention_at.filter(|at| *at < Moment::NEVER).map(|at| f.text(at));
     let log = Log::read(visit, &run).await?;
-    let blocker = visit.service.blocker(&run).await?;
+    let hold = visit.service.hold_of_run(&run).await?;
+    let blocker = visit.service.blocker(&run).await?.filter(|_| hold.is_none());
+    let why = hold.as_ref().map(|hold| rows::why_held(hold, &f));
     let path = path(&run, t);
     let page = Page {
         log,
@@ -90,7 +94,8 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
             .into_iter()
             .map(|action| action.words(t).link(&rows::run_href(&run), action.as_str()))
             .collect(),
-        why: rows::why_waits(&run, has_worker, blocker.as_ref(), until, t),
+        is_on_hold: hold.is_some(),
+        why: why.or_else(|| rows::why_waits(&run, has_worker, blocker.as_ref(), until, t)),
         blocker: blocker.and_then(|by| by.run).map(|id| (rows::run_href_of(&id), id.to_string())),
         stages: SpanBar::new("stages", &t.time_in_states, spans(&path, &f)),
         path,

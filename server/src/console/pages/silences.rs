@@ -55,8 +55,8 @@ fn frame(visit: &Visit, title: &str) -> Frame {
     Frame::new(visit, Section::Alerts, title).below(&visit.lang.words().alerts, PATH)
 }
 
-/// Checks that the reader may silence alerts, before a page that asks. The command checks again.
-fn require_all_tags(visit: &Visit) -> Result<()> {
+/// Checks that the reader may change what concerns all tags, before a page that asks. The command checks again.
+pub fn require_all_tags(visit: &Visit) -> Result<()> {
     require_write(visit)?;
     let is_limited = visit.service.caller().grant.is_limited();
     if is_limited { Err(ServiceError::Forbidden(Forbidden::Limited).into()) } else { Ok(()) }

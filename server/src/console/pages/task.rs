@@ -21,7 +21,7 @@ use super::labels::{self, LabelLink};
 use super::limits;
 use super::moments::{self, NextMoment};
 use super::overlap_choice;
-use super::rows::{RunRow, run_href_of, task_href};
+use super::rows::{RunRow, run_href_of, task_href, why_held};
 use super::schedule_preview;
 use super::tasks;
 use crate::core::access::Scope;
@@ -63,6 +63,8 @@ struct Page {
     audit_href: String,
     actions: Vec<Action>,
     wait: Option<Wait>,
+    /// Why the runs of the task wait for the end of a hold. `None`: they are not on hold.
+    hold: Option<String>,
     strip: Strip,
     moments: Vec<NextMoment>,
     runs_href: String,
@@ -90,11 +92,13 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let f = f.api(&format!("/v1/tasks/{id}"), &[]);
     let recipes = recipes(&task, &f);
     let f = f.with_recipes(recipes);
+    let hold = visit.service.hold_of_task(&task).await?.map(|hold| why_held(&hold, &f));
     let page = Page {
         is_cancelled: task.state == TaskState::Cancelled,
         audit_href: audit::href(task.id.as_str()),
         actions: actions(&task, t),
-        wait: wait(visit, &id).await?,
+        wait: if hold.is_some() { None } else { wait(visit, &id).await? },
+        hold,
         strip: Strip::new(&recent, &f),
         moments: moments::of(&task, visit).await?,
         runs_href: href("/console/runs", &format!("task:{id}"), None),

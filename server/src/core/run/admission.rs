@@ -1,6 +1,6 @@
 //! Admission of a run: it waits for the slot of its task and for slots of its limits, gets them, or is suppressed.
 
-use super::{IllegalTransition, Run, RunEvent, RunId, RunState};
+use super::{HoldMark, IllegalTransition, Run, RunEvent, RunId, RunState};
 use crate::core::admission::{Asks, Contender, slot};
 use crate::core::concurrency::{Limit, Scope, SlotLimit, WaitGroup};
 use crate::core::{Moment, TaskId};
@@ -73,7 +73,8 @@ impl Run {
 
     /// Returns the group in which the run waits. `None`: the run does not wait for admission.
     pub fn wait_group(&self) -> Option<WaitGroup> {
-        if self.state == RunState::Held { self.asks().map(|asks| asks.group()) } else { None }
+        let asks = || self.asks().map(|asks| asks.group()).filter(|_| self.state == RunState::Held);
+        self.hold_group().or_else(asks)
     }
 
     /// Gives the run further slots. If they are the last ones that it needs, `holder` claims the run until
@@ -102,12 +103,13 @@ impl Run {
         admitted
     }
 
-    /// Lets the run wait for admission.
+    /// Lets the run wait for slots.
     ///
     /// # Errors
-    /// If the run is in another state than `firing` or `retrying`.
+    /// If the run is in another state than `firing`, `ready` or `retrying`.
     pub fn hold(&mut self) -> Result<(), IllegalTransition> {
         self.apply(RunEvent::Held)?;
+        self.hold = self.hold.map(|_| HoldMark::Over);
         self.postponed = false;
         self.leased_at = None;
         self.started_at = None;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{RunId, RunState};
+use super::{HoldMark, RunId, RunState};
 use crate::core::overlap::Overlap;
 use crate::core::{Moment, Task};
 
@@ -25,9 +25,17 @@ pub struct OpenRun {
     /// Slots that the run has.
     #[serde(default)]
     pub slots: Vec<String>,
+    /// What a hold has done to the run.
+    #[serde(default)]
+    pub hold: Option<HoldMark>,
 }
 
 impl OpenRun {
+    /// Returns whether the run waits for the end of a hold.
+    pub fn waits_for_hold(&self) -> bool {
+        self.state == RunState::Held && matches!(self.hold, Some(HoldMark::Queue | HoldMark::Tag))
+    }
+
     /// Returns whether the run is delivered even if its task is deleted: the task has passed the
     /// run's moment, or an attempt was handed over before. A triggered run has no moment of the
     /// schedule, so only its first hand-over decides.

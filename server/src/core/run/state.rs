@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum RunState {
     /// A node is publishing the message.
     Firing,
-    /// The run waits for admission: other runs have the slots that it needs.
+    /// The run waits for admission: other runs have the slots that it needs, or its tag is on hold.
     Held,
     /// The broker has confirmed the message.
     Fired,
@@ -150,7 +150,7 @@ pub const fn transition(state: RunState, event: RunEvent) -> Option<RunState> {
     use RunEvent as E;
     use RunState as S;
     match (state, event) {
-        (S::Firing | S::Retrying, E::Held) => Some(S::Held),
+        (S::Firing | S::Ready | S::Retrying, E::Held) => Some(S::Held),
         (S::Held, E::Admitted) => Some(S::Firing),
         (S::Firing | S::Held, E::Suppressed) => Some(S::Skipped),
         (S::Firing, E::Confirmed) => Some(S::Fired),

@@ -47,7 +47,8 @@ fn apply(node: &Node, run: &mut Run, verdict: &Verdict, now: Moment) -> bool {
     }
 }
 
-async fn deleted_tasks(node: &Node, runs: &[Run]) -> Result<BTreeSet<TaskId>> {
+/// Returns the tasks of the runs that are deleted.
+pub(super) async fn deleted_tasks(node: &Node, runs: &[Run]) -> Result<BTreeSet<TaskId>> {
     let ids: BTreeSet<&TaskId> = runs.iter().map(|run| &run.task_id).collect();
     let mut deleted = BTreeSet::new();
     for id in ids {
@@ -62,6 +63,9 @@ async fn deleted_tasks(node: &Node, runs: &[Run]) -> Result<BTreeSet<TaskId>> {
 /// Stores the changes. Returns the runs that were replaced, as stored. Another node may have been faster with the
 /// others.
 pub(super) async fn store(node: &Node, changed: Vec<Run>) -> Result<Vec<Run>> {
+    if changed.is_empty() {
+        return Ok(changed);
+    }
     crate::failpoint!("admit::before_update");
     let written = node.replace_runs(changed).await?;
     crate::failpoint!("admit::updated");

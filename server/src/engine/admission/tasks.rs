@@ -47,7 +47,7 @@ fn has_started(run: &Run, task: &TaskId) -> bool {
 fn contenders(task: &TaskId, key: &str, mut held: Vec<OpenRun>, new: &[Run]) -> Vec<Contender> {
     let slot = slot_of_task(task);
     // A run with the slot waits for its limits.
-    held.retain(|run| !run.slots.contains(&slot));
+    held.retain(|run| !run.slots.contains(&slot) && !run.waits_for_hold());
     let of_held = |run: OpenRun| {
         let asks = Asks::Task(key.to_owned(), run.overlap?);
         Some(Contender { id: run.id, asks, is_redriven: run.attempt > 1 })

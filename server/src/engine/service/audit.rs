@@ -243,7 +243,8 @@ fn outcome_of(error: &ServiceError) -> &'static str {
         | ServiceError::Token(_)
         | ServiceError::User(_)
         | ServiceError::Operation(_)
-        | ServiceError::Silence(_) => "invalid",
+        | ServiceError::Silence(_)
+        | ServiceError::Hold(_) => "invalid",
         ServiceError::TooManyOperations => "too many operations",
         ServiceError::NotFound => "not found",
         ServiceError::Over(_) => "over",
@@ -255,6 +256,7 @@ fn outcome_of(error: &ServiceError) -> &'static str {
         ServiceError::Forbidden(_) => "forbidden",
         ServiceError::TooManyAttempts { .. } => "too many attempts",
         ServiceError::TooManySilences => "too many silences",
+        ServiceError::TooManyHolds => "too many holds",
         ServiceError::TooManyViewers => "too many viewers",
         ServiceError::Port(PortError::Unavailable(..)) => "unknown: the store is unavailable",
         ServiceError::Port(_) => "failed",

@@ -4,6 +4,7 @@ use super::PortError;
 use crate::core::RunState;
 use crate::core::access::{InvalidToken, Scope};
 use crate::core::alert::InvalidSilence;
+use crate::core::hold::InvalidHold;
 use crate::core::operation::InvalidOperation;
 use crate::core::submission::InvalidSubmission;
 use crate::core::task::{TaskId, TaskState};
@@ -28,6 +29,9 @@ pub enum ServiceError {
     /// The new silence breaks a rule.
     #[error(transparent)]
     Silence(#[from] InvalidSilence),
+    /// The new hold breaks a rule.
+    #[error(transparent)]
+    Hold(#[from] InvalidHold),
     /// Too many operations run. Nothing was stored.
     #[error("too many operations run: wait until one has ended, or abort one")]
     TooManyOperations,
@@ -61,6 +65,9 @@ pub enum ServiceError {
     /// As many silences exist as are allowed.
     #[error("1000 silences exist: remove one first")]
     TooManySilences,
+    /// As many holds exist as are allowed.
+    #[error("1000 holds exist: remove one first")]
+    TooManyHolds,
     /// The run's state does not allow the command.
     #[error("the run is {}", .0.as_str())]
     RunState(RunState),

@@ -18,6 +18,8 @@ pub const MAX_LEASE_MS: i64 = 86_400_000;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Maximum number of runs read at a time to find some that are not reserved.
 const MAX_READ: u32 = 2_000;
+/// Minimum number of runs read at a time while there are holds: many runs may have to wait before one that need not.
+const READ_BESIDE_HOLDS: u64 = 256;
 /// Tries to lease runs from a queue while other workers lease from it.
 const TRIES: u32 = 8;
 
@@ -134,9 +136,21 @@ impl Service {
     /// Reserves ready runs, so that the workers of this node do not compete for the same ones.
     pub(super) async fn reserve_ready(&self, terms: &LeaseTerms, wanted: u32) -> Result<Reservation<'_>> {
         let reservations = &self.shared.reservations;
-        let limit = (u64::from(wanted) + reservations.len()).min(u64::from(MAX_READ.max(wanted)));
-        let ready = self.shared.ports.store.ready_runs(&terms.queues, limit as u32).await?;
-        Ok(reservations.reserve(ready, wanted as usize))
+        let holds = self.current_holds().await?;
+        let Some(queues) = self.open_queues(&terms.queues, &holds) else {
+            return Ok(reservations.reserve(Vec::new(), 0));
+        };
+        let least = if holds.is_empty() { 0 } else { READ_BESIDE_HOLDS };
+        let limit = (u64::from(wanted) + reservations.len()).max(least).min(u64::from(MAX_READ.max(wanted)));
+        loop {
+            let ready = self.shared.ports.store.ready_runs(&queues, limit as u32).await?;
+            let has_read = !ready.is_empty();
+            let open = self.keep_back(ready, &holds).await?;
+            // Runs that are kept back are ready no more, so the next read finds the runs behind them.
+            if !open.is_empty() || !has_read {
+                return Ok(reservations.reserve(open, wanted as usize));
+            }
+        }
     }
 
     /// Leases runs, with slots if the request has an id. Returns those that no other call has changed. Runs

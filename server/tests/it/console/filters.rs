@@ -346,6 +346,7 @@ async fn a_wrong_value_of_a_parameter_is_named_with_the_allowed_values() {
             ("/console/operations?before=x", "parameter before", "an id"),
             (&format!("/console/tasks/{id}/revisions?from=x"), "parameter from", "a whole number"),
             ("/console/alerts/silences/new?rule=x", "parameter rule", "no_worker"),
+            ("/console/holds/new?scope=x", "parameter scope", "queue, tag"),
         ];
         for (path, problem, allowed) in wrong {
             let shown = browser.get(path).await;

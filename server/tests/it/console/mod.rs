@@ -14,6 +14,7 @@ mod cost;
 mod events;
 mod filters;
 mod history;
+mod holds;
 mod kept_input;
 mod logs;
 mod operations;
@@ -30,7 +31,7 @@ use crate::http::{Server, Setup};
 use browser::{Browser, Shown};
 
 /// Pages that exist without any task.
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 16] = [
     "/",
     "/console/tasks",
     "/console/runs",
@@ -39,6 +40,7 @@ const PAGES: [&str; 15] = [
     "/console/alerts",
     "/console/alerts/silences/new",
     "/console/queues",
+    "/console/holds/new",
     "/console/workers",
     "/console/services",
     "/console/access",

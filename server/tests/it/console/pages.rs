@@ -310,6 +310,11 @@ async fn attacked(server: &Server) -> Vec<String> {
     let (status, silence) = server.post("/v1/alerts/silences", &silence).await;
     assert_eq!(status, 201, "{silence}");
     let silence = silence["id"].as_str().unwrap();
+    // The queue of this hold has no run, so that the other runs stay ready.
+    let name = ATTACK.replace(['|', '*'], "");
+    let hold = json!({"scope": "queue", "name": name, "reason": ATTACK});
+    let (status, hold) = server.post("/v1/holds", &hold).await;
+    assert_eq!(status, 201, "{hold}");
     let mut pages = vec![
         format!("/console/alerts/silences/{silence}/end"),
         format!("/console/tasks/{id}"),
@@ -323,6 +328,8 @@ async fn attacked(server: &Server) -> Vec<String> {
         pages.push(format!("{list}?q=nothing%3A{query}&before={query}"));
     }
     pages.push(format!("/console/alerts/silences/new?rule={query}&subject={query}&comment={query}"));
+    pages.push(format!("/console/holds/new?name={query}&reason={query}&length={query}"));
+    pages.push(format!("/console/holds/release?scope=queue&name={query}"));
     pages.push(format!("/console/sign-in?next={query}"));
     pages.push(format!("/console/{query}"));
     pages

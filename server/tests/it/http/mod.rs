@@ -11,6 +11,7 @@ mod concurrency;
 mod contract;
 mod events;
 mod faulty;
+mod holds;
 mod labels;
 pub mod legacy_routes;
 mod limits;

@@ -81,6 +81,7 @@ fn targets() -> Vec<Target> {
         post("/v1/services", "ServiceNode", service.clone(), "/nodes/0", "nodes[0]."),
         post("/v1/services", "ServiceHealth", service, "/health", "health."),
         post("/v1/tokens", "NewToken", json!({"name": "n", "scopes": ["task:read"]}), "", ""),
+        post("/v1/holds", "NewHold", json!({"scope": "queue", "name": "q"}), "", ""),
         post("/v1/alerts/silences", "NewSilence", silence, "", ""),
         Target { excluded: &["tags"], ..post("/v1/users", "UserSpec", user, "", "") },
         Target { excluded: &["password"], ..post("/v1/users", "UserSpec", of_console, "", "") },

@@ -9,6 +9,7 @@ mod concurrency;
 mod conflicts;
 mod due_moments;
 mod expiry;
+mod holds;
 mod idempotency;
 mod interleaving;
 mod large;
@@ -246,6 +247,18 @@ on_every_store! {
         a_worker_gets_no_expired_run
         a_run_that_has_started_does_not_expire
         a_postponed_run_expires_at_its_limit;
+    holds:
+        no_worker_gets_a_run_of_a_held_queue
+        a_worker_of_every_queue_gets_no_run_of_a_held_one
+        a_waiting_worker_is_woken_by_the_end_of_a_hold
+        runs_of_a_held_tag_wait_and_go_on_in_order
+        a_hold_ends_at_its_end_on_every_node
+        a_held_run_frees_its_slots_and_asks_again_after_the_hold
+        the_overlap_policy_decides_when_the_hold_ends
+        a_held_run_expires_and_is_cancelled_with_its_task
+        a_run_is_handed_over_after_its_hold_although_its_task_was_edited
+        a_retried_run_of_a_held_tag_waits
+        a_second_hold_of_a_name_changes_the_first;
     large:
         delete_by_name_deletes_every_task_even_if_all_are_large;
     idempotency:

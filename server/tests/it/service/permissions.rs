@@ -13,6 +13,7 @@ use taskcenter_server::adapters::fault::{Faulty, Plan};
 use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::callback_service::CallbackService;
 use taskcenter_server::core::change::ChangeFilter;
+use taskcenter_server::core::hold::HoldScope;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, Count, Creator, NewOperation, Operation, Selection};
 use taskcenter_server::core::run::{Outcome, PayloadChange};
@@ -20,8 +21,8 @@ use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, Task};
 use taskcenter_server::engine::service::{
     AuditFilter, Caller, Confirmation, Forbidden, Held, IdempotencyKey, LastShared, LeaseTerms, MIN_LEASE_MS,
-    NewBackfill, NewSilence, Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError, Submitted,
-    TaskFilter, User, Wanted,
+    NewBackfill, NewHold, NewSilence, Page, RecordKind, Report, RunFilter, RunPage, Service, ServiceError,
+    Submitted, TaskFilter, User, Wanted,
 };
 
 use super::{NOW, Stage};
@@ -117,6 +118,11 @@ fn silence() -> NewSilence {
     }
 }
 
+fn new_hold() -> NewHold {
+    let (name, reason) = ("q".to_owned(), String::new());
+    NewHold { scope: HoldScope::Queue, name, reason, until: None }
+}
+
 type Put = (Option<(Value, Option<String>)>, ());
 
 #[allow(clippy::unnecessary_wraps, reason = "the command takes a decision that may refuse")]
@@ -207,6 +213,10 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead unlimited, last_hour());
     call!(TaskRead, alerts());
     call!(TaskRead, silences());
+    call!(TaskRead, holds());
+    call!(TaskRead, hold_of_queue("q"));
+    call!(TaskRead, hold_of_run(run));
+    call!(TaskRead, hold_of_task(&crate::store::samples::task()));
     call!(TaskRead, alert_rules());
     call!(TaskRead, alert_channels());
     call!(TaskRead unlimited, refresh_silences());
@@ -251,6 +261,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, backfill(&task, last_minute(), None));
     call!(TaskWrite, abort_operation(&task.to_string()));
     call!(TaskWrite, continue_operation(&task.to_string()));
+    call!(TaskWrite unlimited, hold(new_hold()));
+    call!(TaskWrite unlimited, release_hold(HoldScope::Queue, "q"));
     call!(TaskWrite unlimited, silence_alert(silence()));
     call!(TaskWrite unlimited, unsilence_alert("0"));
     call!(TaskWrite unlimited, test_alert_channel("ops"));

@@ -5,6 +5,7 @@ mod audit;
 mod changes;
 mod counters;
 mod fire;
+mod holds;
 pub mod labels;
 pub mod lists;
 pub mod memory;
@@ -106,6 +107,8 @@ on_every_store! {
         held_runs_are_listed_earliest_first
         waiting_runs_are_listed_by_their_groups_and_keys
         all_slots_of_a_run_are_taken_in_one_write_or_none;
+    holds:
+        runs_that_wait_for_the_end_of_a_hold_are_a_group;
     changes:
         a_task_is_replaced_at_its_position
         a_changed_task_is_not_replaced

@@ -18,7 +18,7 @@ pub async fn insert(store: &dyn Store, run: &Run) -> InsertedRun {
     store.insert_runs(std::slice::from_ref(run)).await.unwrap().pop().unwrap()
 }
 
-async fn update(store: &dyn Store, run: &Run) -> bool {
+pub async fn update(store: &dyn Store, run: &Run) -> bool {
     let answers = store.update_runs(std::slice::from_ref(run)).await.unwrap();
     assert_eq!(answers.len(), 1);
     answers[0]
@@ -307,7 +307,7 @@ pub async fn held_runs_are_listed_earliest_first(on: &dyn Fixture) {
 }
 
 /// Returns a run of a task with limits: `all` for all runs with a key, and one for the queue.
-fn limited(task: &Task, key: &str, ms: i64) -> Run {
+pub fn limited(task: &Task, key: &str, ms: i64) -> Run {
     let limit = |text: &str| text.parse::<Limit>().unwrap();
     let concurrency = vec![limit(&format!("2:all:{key}")), limit("3:queue")];
     let timing = Timing { concurrency, ..Timing::default() };

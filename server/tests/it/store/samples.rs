@@ -12,8 +12,8 @@ use taskcenter_server::core::overlap::Overlap;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::revision::Revised;
 use taskcenter_server::core::run::{
-    CancelRequest, EditedPayload, FailedAttempt, OriginalPayload, PayloadDigest, PayloadEdit, Progress,
-    ReportedProgress, Stretch,
+    CancelRequest, EditedPayload, FailedAttempt, HoldMark, OriginalPayload, PayloadDigest, PayloadEdit,
+    Progress, ReportedProgress, Stretch,
 };
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::timing::Timing;
@@ -183,6 +183,7 @@ pub fn full_run() -> Run {
         number: 7,
         overlap: Some(Overlap::QueueAll { max: 7 }),
         concurrency: vec![Limit { max: 7, scope: Scope::All, key: Some("$k.1".to_owned()) }],
+        hold: Some(HoldMark::Over),
         blocked_by: Some(RunId::from_text("$r.1")),
         triggered: true,
         queue: Some("$q".to_owned()),

@@ -5,6 +5,7 @@ mod admission;
 mod answers;
 mod finish;
 mod hand_over;
+mod holds;
 mod model;
 mod runs;
 mod tasks;
@@ -20,6 +21,7 @@ use super::life::Life;
 use super::time::Time;
 
 pub use answers::Kind;
+use holds::HoldStory;
 
 /// Maximum number of recorded violations per rule: later ones often follow from the first.
 const MAX_VIOLATIONS: usize = 5;
@@ -42,6 +44,7 @@ struct Book {
     runs: BTreeMap<RunId, RunStory>,
     keys: BTreeMap<String, TaskId>,
     requests: BTreeMap<String, Vec<TaskId>>,
+    holds: Vec<HoldStory>,
     violations: Vec<String>,
     /// Number of violations of each rule.
     counts: BTreeMap<String, usize>,

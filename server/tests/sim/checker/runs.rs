@@ -86,6 +86,7 @@ impl Checker {
             ),
             ("a request to cancel has no effect", ignores_cancel_request(before, &after)),
             ("an expired run was leased", self.is_leased_late(before, &after)),
+            ("a run was leased during a hold", self.is_leased_during_a_hold(book, before, &after)),
             ("a claim was held twice", is_claimed_twice(story, &after)),
             ("more attempts than allowed", exceeds_attempts(story, &after)),
             (

@@ -9,7 +9,7 @@ use crate::core::concurrency::Limit;
 use crate::core::labels;
 use crate::core::overlap::Overlap;
 use crate::core::retry::RetryPolicy;
-use crate::core::run::{CancelRequest, FailedAttempt, Stretch};
+use crate::core::run::{CancelRequest, FailedAttempt, HoldMark, Stretch};
 use crate::core::{Run, RunId, RunState, TaskId};
 
 /// A document of `runs`.
@@ -62,6 +62,8 @@ pub struct RunRow {
     wait_group: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waits_for: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<HoldMark>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blocked_by: Option<RunId>,
     state: RunState,
@@ -177,6 +179,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         stretch: _,
         // Changes.
         slots,
+        hold,
         blocked_by,
         state,
         reason,
@@ -223,11 +226,12 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("leased_at", leased_at.map(date).map(Bson::from));
     put("started_at", started_at.map(date).map(Bson::from));
     put("lease_slot", lease_slot.clone().map(Bson::from));
-    if run.is_admitted_by_slots() {
+    if run.may_wait() {
         let group = run.wait_group();
         put("slots", (!slots.is_empty()).then(|| Bson::from(slots.clone())));
         put("wait_group", group.as_ref().map(|group| Bson::from(group.as_str())));
         put("waits_for", group.as_ref().map(|group| Bson::from(group.keys())));
+        put("hold", hold.map(|hold| Bson::from(hold.as_str())));
         put("blocked_by", blocked_by.as_ref().map(|id| Bson::from(id.as_str())));
     }
     put("failed_attempts", history(failed_attempts));
@@ -279,6 +283,7 @@ impl From<&Run> for RunRow {
             overlap,
             concurrency,
             slots,
+            hold,
             blocked_by,
             state,
             reason,
@@ -327,6 +332,7 @@ impl From<&Run> for RunRow {
             slots,
             wait_group: group.as_ref().map(|group| group.as_str().to_owned()),
             waits_for: group.map(|group| group.keys()).unwrap_or_default(),
+            hold,
             blocked_by,
             state,
             reason,
@@ -376,6 +382,7 @@ impl From<RunRow> for Run {
             overlap: row.overlap,
             concurrency: row.concurrency,
             slots: row.slots,
+            hold: row.hold,
             blocked_by: row.blocked_by,
             state: row.state,
             reason: row.reason,

@@ -1,0 +1,104 @@
+//! Holds of tags: their runs wait at the gate, and are handed over when the hold has ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::changes;
+use crate::core::concurrency::WaitGroup;
+use crate::core::hold::{Hold, HoldScope};
+use crate::core::run::OpenRun;
+use crate::core::{Moment, Run, RunId, RunState};
+use crate::engine::holds::find;
+use crate::engine::node::Node;
+use crate::engine::publish;
+use crate::ports::{Fired, Result};
+
+/// Runs that are handed over at a time when a hold has ended.
+const BATCH: u32 = 500;
+
+/// Lets the runs wait whose tags are on hold. Returns the other runs.
+pub(super) async fn keep_back(node: &Node, runs: Vec<Run>, now: Moment) -> Result<Vec<Run>> {
+    if runs.is_empty() {
+        return Ok(runs);
+    }
+    let holds = node.hints.holds.current(node.clock.steady_ms()).await?;
+    let is_held = |run: &Run| find(&holds, HoldScope::Tag, &run.tag, now).is_some();
+    let (held, open): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(is_held);
+    store_held(node, held).await?;
+    Ok(open)
+}
+
+/// Lets the runs wait whose tags are on hold, of those that the store has put into their queues at their fire.
+pub(super) async fn keep_back_fired(node: &Node, fired: &[Fired], now: Moment) -> Result<()> {
+    let ready: Vec<&Run> = fired.iter().filter_map(ready_run).collect();
+    if ready.is_empty() {
+        return Ok(());
+    }
+    let holds = node.hints.holds.current(node.clock.steady_ms()).await?;
+    let is_held = |run: &&Run| find(&holds, HoldScope::Tag, &run.tag, now).is_some();
+    let held = ready.into_iter().filter(is_held).cloned().collect();
+    store_held(node, held).await
+}
+
+fn ready_run(fired: &Fired) -> Option<&Run> {
+    match fired {
+        Fired::Passed { run, .. } if run.state == RunState::Ready => Some(run),
+        _ => None,
+    }
+}
+
+async fn store_held(node: &Node, mut held: Vec<Run>) -> Result<()> {
+    held.retain_mut(|run| run.hold_by(HoldScope::Tag).is_ok());
+    if !held.is_empty() {
+        changes::store(node, held).await?;
+    }
+    Ok(())
+}
+
+/// Hands over the runs of a group whose hold has ended, earliest first. Returns the keys for whose slots some of them
+/// wait now.
+pub(super) async fn release(node: &Node, key: &str, now: Moment) -> Result<BTreeSet<String>> {
+    let group = WaitGroup::from_text(key);
+    let mut keys = BTreeSet::new();
+    loop {
+        let holds = node.hints.holds.current(node.clock.steady_ms()).await?;
+        if holds.iter().any(|hold| !hold.has_ended(now) && group_of(hold) == group) {
+            return Ok(keys);
+        }
+        let waiting = node.store.held_in_group(&group, BATCH).await?;
+        let written = changes::store(node, released(node, &group, &waiting, now).await?).await?;
+        let has_more = waiting.len() == BATCH as usize && !written.is_empty();
+        let (firing, others): (Vec<Run>, Vec<Run>) =
+            written.into_iter().partition(|run| run.state == RunState::Firing);
+        publish::publish(node, firing).await;
+        let further = others.iter().filter(|run| run.state == RunState::Held).filter_map(Run::asks);
+        keys.extend(further.map(|asks| asks.group().first_key()));
+        if !has_more {
+            return Ok(keys);
+        }
+    }
+}
+
+/// Returns the group of the runs that wait for the end of a hold.
+fn group_of(hold: &Hold) -> WaitGroup {
+    WaitGroup::of_hold(hold.scope, &hold.name)
+}
+
+/// Returns the runs as they are after the hold, in order. The runs of deleted tasks end.
+async fn released(node: &Node, group: &WaitGroup, waiting: &[OpenRun], now: Moment) -> Result<Vec<Run>> {
+    let ids: Vec<RunId> = waiting.iter().map(|run| run.id.clone()).collect();
+    let rows = if ids.is_empty() { Vec::new() } else { node.store.runs(&ids).await?.rows };
+    let mut rows: BTreeMap<RunId, Run> = rows.into_iter().map(|run| (run.id.clone(), run)).collect();
+    // Another node may have changed a run since it was listed.
+    rows.retain(|_, run| run.wait_group().as_ref() == Some(group));
+    let mut runs: Vec<Run> = ids.iter().filter_map(|id| rows.remove(id)).collect();
+    let deleted = changes::deleted_tasks(node, &runs).await?;
+    let lease_until = node.run_lease_until(now);
+    runs.retain_mut(|run| {
+        if deleted.contains(&run.task_id) {
+            run.cancel("its task was deleted", now).is_ok()
+        } else {
+            run.end_hold(&node.name, lease_until).is_ok()
+        }
+    });
+    Ok(runs)
+}
