@@ -47,7 +47,7 @@ pub use operations::{
 };
 pub use overlap::{Overlap, OverlapKeep, OverlapPolicy};
 pub use problem::Problem;
-pub use queues::{QueueList, QueueResource, Stat, TagStat};
+pub use queues::{LimitUse, QueueList, QueueResource, Stat, TagStat};
 pub use revisions::{TaskRevision, TaskRevisionList};
 pub use run_logs::{LogBatch, LogEntry, LogLevel, LogReceipt, RunLogLine, RunLogPage};
 pub use runs::{OriginalPayload, RunAttempt, RunConfirmation, RunList, RunPayload, RunProgress, RunResource};

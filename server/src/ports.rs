@@ -428,6 +428,8 @@ pub trait Store: Send + Sync {
     /// Returns at most `limit` runs of a group that wait for admission, earliest `scheduled_at` first, then
     /// smallest id.
     async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>>;
+    /// Returns the number of runs that wait for slots of a key, at most `limit`. The cost grows with the number.
+    async fn count_held(&self, key: &str, limit: u32) -> Result<u64>;
     /// Returns the matching runs, latest first. Pages end early as in
     /// [`list_tasks`](Self::list_tasks).
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;

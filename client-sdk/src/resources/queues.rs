@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::concurrency::ConcurrencyScope;
 use super::holds::HoldResource;
 
 /// Number of open runs in a queue, by state.
@@ -33,6 +34,29 @@ pub struct QueueResource {
     /// Hold of the queue. Absent: the queue is not on hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldResource>,
+    /// Concurrency limits for which runs of the queue wait. At most about 2 s old.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitUse>,
+}
+
+/// A concurrency limit for which runs wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LimitUse {
+    /// Runs that count.
+    pub scope: ConcurrencyScope,
+    /// Task, tag or queue whose runs count. Absent: `scope` is `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// Key of the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Maximum number of runs.
+    pub max: u32,
+    /// Number of runs that have slots.
+    pub used: u32,
+    /// Number of runs that wait, of all queues; at most 10,000.
+    pub waiting: u64,
 }
 
 /// Answer of `GET /v1/queues`.

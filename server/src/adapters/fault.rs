@@ -270,6 +270,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("held_in_group", self.inner.held_in_group(group, limit)).await
     }
 
+    async fn count_held(&self, key: &str, limit: u32) -> Result<u64> {
+        self.call("count_held", self.inner.count_held(key, limit)).await
+    }
+
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {
         self.call("list_runs", self.inner.list_runs(filter, page)).await
     }

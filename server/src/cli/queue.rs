@@ -1,7 +1,7 @@
 //! `queue`: queues and their backlog.
 
 use clap::Subcommand;
-use taskcenter_client::resources::QueueResource;
+use taskcenter_client::resources::{LimitUse, QueueResource};
 
 use super::client::Client;
 use super::exit::Failure;
@@ -60,6 +60,18 @@ pub fn print_table(screen: Screen, queues: &[QueueResource]) -> Result<(), Failu
             let name = table::escape(&queue.queue);
             output::print_line(format_args!("queue {name} waits for {}", table::escape(waits_for)))?;
         }
+        for limit in &queue.limits {
+            let name = table::escape(&queue.queue);
+            output::print_line(format_args!("queue {name}: {}", limit_line(limit)))?;
+        }
     }
     Ok(())
+}
+
+/// Describes a limit for which runs wait.
+fn limit_line(limit: &LimitUse) -> String {
+    let LimitUse { scope, of, key, max, used, waiting } = limit;
+    let parts = [Some(scope.as_str()), of.as_deref(), key.as_deref()];
+    let name = parts.into_iter().flatten().collect::<Vec<_>>().join(":");
+    format!("limit {}: {used} of {max} slots are in use, {waiting} runs wait", table::escape(&name))
 }

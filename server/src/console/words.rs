@@ -222,7 +222,7 @@ words! {
     scope_task_write, senior_label, tags_limit_hint, token_create, token_days, token_days_hint, token_issued,
     token_issued_hint, token_name_hint, token_new, token_revoke, token_revoke_effect, token_revoke_leaves, user_edit,
     user_new, user_remove, user_remove_effect, user_remove_leaves,
-    done_held, done_released, hold_by, hold_create, hold_effect, hold_ends_at, hold_leaves, hold_length, hold_length_hint, hold_name_hint,
+    limit_used, limit_waiting, limits, limits_hint, done_held, done_released, hold_by, hold_create, hold_effect, hold_ends_at, hold_leaves, hold_length, hold_length_hint, hold_name_hint,
     hold_new, hold_no_end, hold_reason_hint, hold_release, hold_release_effect, hold_release_leaves, hold_scope, hold_unknown_scope,
     hold_until, hold_waits_queue, hold_waits_tag, holds, holds_hint, holds_none, on_hold,
 }

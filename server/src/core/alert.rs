@@ -45,6 +45,8 @@ pub enum Measure {
     Clock,
     /// Nodes that are missing, compared with the last hour.
     NodesMissing,
+    /// Runs that wait for a concurrency limit without a free slot, by limit.
+    LimitSaturated,
     /// Milliseconds by which the slowest percent of the runs was handed over late within a window, by node. Each
     /// node measures its own runs.
     Lateness,
@@ -52,7 +54,7 @@ pub enum Measure {
 
 impl Measure {
     /// All measures.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Fires,
         Self::Due,
         Self::Unreported,
@@ -65,6 +67,7 @@ impl Measure {
         Self::BackEndDown,
         Self::Clock,
         Self::NodesMissing,
+        Self::LimitSaturated,
         Self::Lateness,
     ];
 
@@ -84,6 +87,7 @@ impl Measure {
             M::BackEndDown => "back_end_down",
             M::Clock => "clock",
             M::NodesMissing => "nodes_missing",
+            M::LimitSaturated => "limit_saturated",
             M::Lateness => "lateness",
         }
     }
@@ -96,7 +100,8 @@ impl Measure {
     /// Returns whether the subjects are tags, queues or consumer groups, which channels select by
     /// patterns.
     pub fn has_tags(self) -> bool {
-        !matches!(self, Self::BackEndDown | Self::Clock | Self::NodesMissing | Self::Lateness)
+        use Measure as M;
+        !matches!(self, M::BackEndDown | M::Clock | M::NodesMissing | M::LimitSaturated | M::Lateness)
     }
 }
 
@@ -128,6 +133,7 @@ impl AlertKey {
             (Measure::BackEndDown, _) => "#BACK_END_DOWN",
             (Measure::Clock, _) => "#CLOCK",
             (Measure::NodesMissing, _) => "#NODES_MISSING",
+            (Measure::LimitSaturated, _) => "#LIMIT_SATURATED",
             (Measure::Lateness, _) => "#LATENESS",
         }
     }

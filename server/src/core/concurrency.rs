@@ -1,7 +1,10 @@
 //! Concurrency limits of a task: how many runs may have started at the same time.
 
+mod name;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::name::LimitName;
 use super::hold::HoldScope;
 
 /// Maximum number of limits of a task.
@@ -50,7 +53,7 @@ impl std::str::FromStr for Limit {
 }
 
 /// The runs that count towards a limit, among those that have a limit of the scope and the key.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Runs of the task.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::alerting::Alerting;
 use super::dead_runs::DeadRuns;
+use super::limits;
 use super::metrics::Metrics;
 use super::node::Node;
 use super::pace::Pace;
@@ -16,7 +17,7 @@ use crate::ports::{AlertSink, BacklogRow, Bus, PortError, QueueRow, Result, Stor
 
 const MINUTE_MS: i64 = 60_000;
 /// The measures of this loop.
-const MEASURES: [Measure; 8] = [
+const MEASURES: [Measure; 9] = [
     Measure::Fires,
     Measure::Due,
     Measure::Unreported,
@@ -25,6 +26,7 @@ const MEASURES: [Measure; 8] = [
     Measure::FirstDead,
     Measure::NoWorker,
     Measure::Undecided,
+    Measure::LimitSaturated,
 ];
 /// Longest wait for the lag of the consumer groups.
 const LAG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -100,13 +102,14 @@ impl Backlog {
             self.reset().await;
             return Ok(());
         }
-        let (fires, backlog, lag, queues, dead, overdue) = tokio::join!(
+        let (fires, backlog, lag, queues, dead, overdue, limits) = tokio::join!(
             self.fires(now),
             self.store.backlog(now),
             self.lag(),
             self.store.queues(),
             self.dead_runs(now),
             stuck::overdue(&*self.store, self.windows.undecided_ms, now),
+            limits::saturated(&*self.store),
         );
         let mut readings = Vec::new();
         let fires = fires.map(|rows| readings.push(Reading { measure: Measure::Fires, rows }));
@@ -117,10 +120,11 @@ impl Backlog {
         readings.extend(self.consumer_lag(lag.as_ref().ok(), queues.as_ref().ok()));
         let dead = dead.map(|rows| readings.extend(rows));
         let overdue = overdue.map(|rows| readings.push(Reading { measure: Measure::Undecided, rows }));
+        let limits = limits.map(|rows| readings.push(Reading { measure: Measure::LimitSaturated, rows }));
         readings.extend(queues.as_deref().ok().map(|queues| self.unattended(queues, now)));
         self.alerting.apply(&readings, now);
         let counted = fires.and(backlog).and(lag.map(drop)).and(queues.map(drop));
-        counted.and(dead).and(overdue)
+        counted.and(dead).and(overdue).and(limits)
     }
 
     /// Returns the dead runs of the two windows.

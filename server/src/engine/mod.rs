@@ -28,6 +28,7 @@ pub mod health;
 pub mod hints;
 pub mod holds;
 pub mod ids;
+pub mod limits;
 pub mod log_feed;
 pub mod members;
 pub mod membership;

@@ -66,6 +66,7 @@ pub use super::callback_health::{DownNode, HealthReport};
 pub use super::description::NodeDescription;
 pub use super::health::{Check, Condition, Health, Readiness};
 pub use super::ids::Ids;
+pub use super::limits::LimitUse;
 pub use super::metrics::{CLASSES, LATENESS_MS, LastHour, Lateness, Metrics, Minute, Stage};
 pub use crate::core::alert::NewSilence;
 pub use crate::core::hold::NewHold;

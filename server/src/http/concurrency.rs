@@ -22,11 +22,15 @@ pub fn of(limits: &[Limit]) -> Vec<Concurrency> {
 }
 
 fn of_limit(limit: &Limit) -> Concurrency {
-    let scope = match limit.scope {
+    Concurrency { max: limit.max, scope: shown_scope(limit.scope), key: limit.key.clone() }
+}
+
+/// Converts a scope to the API.
+pub const fn shown_scope(scope: Scope) -> ConcurrencyScope {
+    match scope {
         Scope::Task => ConcurrencyScope::Task,
         Scope::Tag => ConcurrencyScope::Tag,
         Scope::Queue => ConcurrencyScope::Queue,
         Scope::All => ConcurrencyScope::All,
-    };
-    Concurrency { max: limit.max, scope, key: limit.key.clone() }
+    }
 }

@@ -1,14 +1,15 @@
 //! Routes of queues.
 
 use axum::Json;
-use taskcenter_client::resources::{QueueList, QueueResource};
+use taskcenter_client::resources::{LimitUse, QueueList, QueueResource};
 
 use super::error::ApiError;
 use super::query::Segment;
-use super::{holds, view, waits};
+use super::{concurrency, holds, view, waits};
+use crate::core::concurrency::LimitName;
 use crate::core::submission::InvalidSubmission;
 use crate::core::tag;
-use crate::engine::service::{QueueRow, Service};
+use crate::engine::service::{self, QueueRow, Service};
 
 /// Lists the queues that have open runs, by name.
 #[utoipa::path(get, path = "/v1/queues", operation_id = "listQueues", tag = "queues",
@@ -37,6 +38,8 @@ async fn describe(service: &Service, row: QueueRow) -> Result<QueueResource, Api
         queue.waits_for = hold.as_ref().map(waits::end_of_hold).or_else(worker);
     }
     queue.hold = hold.map(holds::shown);
+    let limits = service.recent_limits().await?.into_iter();
+    queue.limits = limits.filter(|(of, _)| *of == queue.queue).map(|(_, limit)| limit_use(limit)).collect();
     Ok(queue)
 }
 
@@ -51,4 +54,9 @@ pub async fn show(service: Service, Segment(queue): Segment) -> Result<Json<Queu
         Some(found) => Ok(Json(found)),
         None => Ok(Json(describe(&service, QueueRow::empty(queue)).await?)),
     }
+}
+
+fn limit_use(limit: service::LimitUse) -> LimitUse {
+    let service::LimitUse { name: LimitName { scope, of, key }, max, used, waiting } = limit;
+    LimitUse { scope: concurrency::shown_scope(scope), of, key, max, used, waiting }
 }

@@ -189,6 +189,7 @@ pub fn queue(row: QueueRow) -> QueueResource {
         leases_per_minute: 0,
         waits_for: None,
         hold: None,
+        limits: Vec::new(),
     }
 }
 

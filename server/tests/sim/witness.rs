@@ -184,6 +184,10 @@ impl Store for WitnessStore {
         self.inner.held_in_group(group, limit).await
     }
 
+    async fn count_held(&self, key: &str, limit: u32) -> Result<u64> {
+        self.inner.count_held(key, limit).await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueRow>> {
         self.inner.queues().await
     }

@@ -76,6 +76,12 @@ impl Ledger {
         runs.take(limit as usize).map(Run::open).collect()
     }
 
+    /// Returns the number of runs that wait for slots of a key, at most `limit`.
+    pub fn count_held(&self, key: &str, limit: u32) -> u64 {
+        let waiting = self.held.iter().filter(|(of, ..)| of == key);
+        waiting.take(limit as usize).count() as u64
+    }
+
     /// Returns the matching runs, latest first.
     pub fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Vec<Run> {
         let matches = |run: &&Run| {

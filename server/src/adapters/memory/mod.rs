@@ -176,6 +176,10 @@ impl Store for MemoryStore {
         Ok(self.ledger().held_groups(key, after, limit))
     }
 
+    async fn count_held(&self, key: &str, limit: u32) -> Result<u64> {
+        Ok(self.ledger().count_held(key, limit))
+    }
+
     async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
         Ok(self.ledger().held_in_group(group, limit))
     }

@@ -321,6 +321,10 @@ impl Store for MongoStore {
         slots::held(self.ready().await?, task_id, limit).await
     }
 
+    async fn count_held(&self, key: &str, limit: u32) -> Result<u64> {
+        slots::count_held(self.ready().await?, key, limit).await
+    }
+
     async fn held_groups(&self, key: Option<&str>, after: &str, limit: u32) -> Result<Vec<WaitGroup>> {
         slots::groups(self.ready().await?, key, after, limit).await
     }

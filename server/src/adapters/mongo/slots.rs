@@ -128,3 +128,9 @@ async fn groups_of_key(ledger: &Ledger, key: &str, after: &str, limit: u32) -> R
 pub fn next_group_filter(key: &str, after: &str) -> Document {
     doc! { "waits_for": key, "wait_group": { "$gt": after } }
 }
+
+/// Returns the number of runs that wait for slots of a key, at most `limit`. The index serves it.
+pub async fn count_held(ledger: &Ledger, key: &str, limit: u32) -> Result<u64> {
+    let count = ledger.runs.count_documents(doc! { "waits_for": key }).limit(limit.into());
+    bounded(count.hint(Hint::Keys(schema::waits_index())).into_future()).await
+}

@@ -76,6 +76,7 @@ fn statements() -> Vec<(String, String)> {
         ("next group", slots::NEXT_GROUP),
         ("next group of a key", slots::NEXT_GROUP_OF_KEY),
         ("held in group", slots::IN_GROUP),
+        ("count held", slots::COUNT_HELD),
         ("open", runs::OPEN),
         ("attention", runs::NEEDING_ATTENTION),
         ("ready in queue", lists::READY_IN_QUEUE),

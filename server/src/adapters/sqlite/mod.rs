@@ -378,6 +378,11 @@ impl Store for SqliteStore {
         self.engine.read(move |db| slots::in_group(db, &group, limit)).await
     }
 
+    async fn count_held(&self, key: &str, limit: u32) -> Result<u64> {
+        let key = key.to_owned();
+        self.engine.read(move |db| slots::count_held(db, &key, limit)).await
+    }
+
     async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
         let tasks = tasks.to_vec();
         self.lists.read(move |db| lists::recent_runs(db, &tasks, limit)).await

@@ -27,6 +27,8 @@ pub const IN_GROUP: &str =
     WHERE held_runs.key = ?1 AND held_runs.wait_group = ?2
     ORDER BY held_runs.scheduled_at, held_runs.run_id";
 
+pub const COUNT_HELD: &str = "SELECT count(*) FROM (SELECT 1 FROM held_runs WHERE key = ?1 LIMIT ?2)";
+
 /// What the tables of slots and of waiting runs have about a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OfRun {
@@ -110,4 +112,10 @@ pub fn groups(db: &Connection, key: Option<&str>, after: &str, limit: u32) -> Re
 pub fn in_group(db: &Db, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>> {
     let key = group.first_key();
     rows::page(db, db.prepare_cached(IN_GROUP)?.query([key.as_str(), group.as_str()])?, limit)
+}
+
+/// Returns the number of runs that wait for slots of a key, at most `limit`.
+pub fn count_held(db: &Connection, key: &str, limit: u32) -> Result<u64> {
+    let mut count = db.prepare_cached(COUNT_HELD)?;
+    Ok(count.query_row(params![key, limit], |row| row.get::<_, u32>(0))?.into())
 }

@@ -67,6 +67,10 @@ section! {
     NodesMissing { severity: Warning, for_sec: 60, }
 }
 section! {
+    /// A concurrency limit has no free slot while runs wait, for `for_sec`.
+    LimitSaturated { severity: Info, for_sec: 600, }
+}
+section! {
     /// 1 % of the runs of a node were handed over more than `threshold_ms` late within `window_sec`.
     Lateness { severity: Warning, threshold_ms: 5_000, window_sec: 300, for_sec: 0, }
 }
@@ -83,6 +87,7 @@ pub struct RuleSections {
     pub back_end_down: BackEndDown,
     pub clock: Clock,
     pub nodes_missing: NodesMissing,
+    pub limit_saturated: LimitSaturated,
     pub lateness: Lateness,
 }
 
@@ -108,6 +113,7 @@ impl RuleSections {
             (Measure::BackEndDown, self.back_end_down.severity, 0, self.back_end_down.for_sec),
             (Measure::Clock, self.clock.severity, self.clock.threshold_ms, self.clock.for_sec),
             (Measure::NodesMissing, self.nodes_missing.severity, 0, self.nodes_missing.for_sec),
+            (Measure::LimitSaturated, self.limit_saturated.severity, 0, self.limit_saturated.for_sec),
             (Measure::Lateness, self.lateness.severity, self.lateness.threshold_ms, self.lateness.for_sec),
         ];
         let rule = |(measure, severity, threshold, for_sec)| {
@@ -129,7 +135,7 @@ impl RuleSections {
     }
 
     /// Returns the keys that hold seconds, with their values.
-    pub fn seconds(&self) -> [(&'static str, u64); 13] {
+    pub fn seconds(&self) -> [(&'static str, u64); 14] {
         [
             ("dead_runs.window_sec", self.dead_runs.window_sec),
             ("dead_runs.for_sec", self.dead_runs.for_sec),
@@ -142,6 +148,7 @@ impl RuleSections {
             ("back_end_down.for_sec", self.back_end_down.for_sec),
             ("clock.for_sec", self.clock.for_sec),
             ("nodes_missing.for_sec", self.nodes_missing.for_sec),
+            ("limit_saturated.for_sec", self.limit_saturated.for_sec),
             ("lateness.window_sec", self.lateness.window_sec),
             ("lateness.for_sec", self.lateness.for_sec),
         ]

@@ -9,10 +9,13 @@ use super::super::frame::{Frame, Section};
 use super::super::html as h;
 use super::super::problem::Result;
 use super::super::visit::Visit;
+use super::super::words::Words;
 use super::holds::{HoldLine, may_hold, new_href};
+use super::limits;
 use crate::core::Moment;
+use crate::core::concurrency::Limit;
 use crate::core::hold::HoldScope;
-use crate::engine::service::QueueRow;
+use crate::engine::service::{LimitUse, QueueRow};
 
 /// Queues of a page, those with most ready runs first.
 const MOST: usize = 500;
@@ -35,11 +38,32 @@ pub struct QueueLine {
     pub hold_href: String,
 }
 
+/// A concurrency limit for which runs of a queue wait.
+struct LimitLine {
+    queue: String,
+    /// The limit in words.
+    limit: String,
+    /// Scope, value and key.
+    name: String,
+    used: u32,
+    max: u32,
+    waiting: u64,
+}
+
+impl LimitLine {
+    fn new((queue, limit): (String, LimitUse), t: &Words) -> Self {
+        let LimitUse { name, max, used, waiting } = limit;
+        let of = Limit { max, scope: name.scope, key: name.key.clone() };
+        Self { queue, limit: limits::in_words(&of, t), name: name.to_string(), used, max, waiting }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "queues.html")]
 struct Page {
     f: Frame,
     queues: Vec<QueueLine>,
+    limits: Vec<LimitLine>,
     holds: Vec<HoldLine>,
     /// Whether the reader may create and end holds.
     may_act: bool,
@@ -56,8 +80,10 @@ async fn page(visit: &Visit) -> Result<askama::Result<String>> {
     let f = Frame::new(visit, Section::Queues, &visit.lang.words().queues)
         .events("queue", &[])
         .api("/v1/queues", &[]);
+    let limits = visit.service.recent_limits().await?.into_iter().map(|limit| LimitLine::new(limit, f.t));
+    let limits = limits.take(MOST).collect();
     let holds = visit.service.holds().await?.into_iter().map(|hold| HoldLine::new(hold, f.t)).collect();
-    Ok(Page { f, queues, holds, may_act: may_hold(visit), is_whole: true }.render())
+    Ok(Page { f, queues, limits, holds, may_act: may_hold(visit), is_whole: true }.render())
 }
 
 /// Returns the queues with open runs, those with most ready runs first.

@@ -1,5 +1,6 @@
 //! Counts for pages that many people keep open. The counts are read once for all of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,8 @@ use tokio::sync::Mutex;
 
 use super::{BacklogRow, OutcomeCount, QueueRow, Result, Service};
 use crate::core::access::Scope;
+use crate::core::concurrency::Scope as LimitScope;
+use crate::engine::limits::{self, LimitUse};
 use crate::ports;
 
 /// Age up to which counts are shown without another read.
@@ -60,6 +63,7 @@ impl<T> Recent<T> {
 pub(super) struct RecentCounts {
     summary: Recent<Summary>,
     queues: Recent<Vec<QueueRow>>,
+    limits: Recent<Vec<(String, LimitUse)>>,
 }
 
 /// Counts of all tags.
@@ -92,6 +96,38 @@ impl Service {
         let fires = store.fires_in_minute(now).await?;
         let outcomes = store.outcomes_on(now.day_in(self.time_zone())).await?;
         Ok(Summary { backlog, fires, outcomes })
+    }
+
+    /// Returns the limits for whose slots runs of a queue wait, with the queue, at most 2 s old. The first
+    /// [`MAX_GROUPS`](limits::MAX_GROUPS) groups of waiting runs are examined.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`](super::ServiceError::Forbidden), or a port's error.
+    pub async fn recent_limits(&self) -> Result<Vec<(String, LimitUse)>> {
+        self.require(Scope::TaskRead)?;
+        let limits = self.shared.recent_counts.limits.get(self.read_limits()).await?;
+        let names_other_tag = |limit: &LimitUse| {
+            let of = limit.name.of.as_ref().filter(|_| limit.name.scope != LimitScope::Task);
+            of.is_some_and(|of| !self.allows_tag(of))
+        };
+        let is_shown =
+            |(queue, limit): &&(String, LimitUse)| self.allows_tag(queue) && !names_other_tag(limit);
+        Ok(limits.iter().filter(is_shown).cloned().collect())
+    }
+
+    async fn read_limits(&self) -> ports::Result<Vec<(String, LimitUse)>> {
+        let store = &*self.shared.ports.store;
+        let groups = limits::groups(store).await?;
+        let uses = limits::uses(store, &groups).await?;
+        let mut of_queues = BTreeSet::new();
+        for group in &groups {
+            let Some(first) = store.held_in_group(group, 1).await?.pop() else { continue };
+            // The runs of a group usually have one queue.
+            let queue = store.run(&first.id).await?.and_then(|run| run.queue);
+            let of_queue = |queue: String| group.keys().into_iter().map(move |key| (queue.clone(), key));
+            of_queues.extend(queue.into_iter().flat_map(of_queue));
+        }
+        Ok(of_queues.into_iter().filter_map(|(queue, key)| Some((queue, uses.get(&key)?.clone()))).collect())
     }
 
     /// Returns the number of open runs of each queue, at most 2 s old.

@@ -66,6 +66,9 @@ async fn a_run_that_waits_for_a_limit_names_the_limit_and_the_run_with_its_slot(
         shown.has(&format!("All slots of a concurrency limit are in use, one of them by this run: {link}"));
         let form = browser.get(&format!("{page}/edit")).await;
         form.has("1:queue:eu</textarea>");
+        let queues = browser.get("/console/queues").await;
+        queues.has("data-key=\"q queue:q:eu\"").has("data-l=\"In use\"><div>1 / 1</div>");
+        queues.has("data-l=\"Waiting\"><div>1</div>");
     })
     .await;
 }

@@ -85,6 +85,9 @@ async fn a_run_and_its_task_say_which_limit_blocks_them() {
         let key = running.limits()[0].key.clone();
         running.admit(vec![slot(&key, 0)], "node", NOW.plus_ms(60_000)).unwrap();
         assert_eq!(server.store.update_runs(&[running.clone()]).await.unwrap(), [true]);
+        let of_queue = server.get("/v1/queues/q").await.1["limits"].clone();
+        let limit = json!({"scope": "queue", "of": "q", "key": "eu", "max": 1, "used": 1, "waiting": 1});
+        assert_eq!(of_queue, json!([limit]));
         let shown = server.get(&format!("/v1/runs/{}", waiting.id)).await.1;
         let what = format!(
             "a slot of the concurrency limit 1 for runs in queue \"q\" and key \"eu\": 1 are in use, one of them by run {}",

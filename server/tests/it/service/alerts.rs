@@ -199,6 +199,33 @@ pub async fn a_queue_without_a_worker_is_reported_until_a_worker_takes_a_run(on:
     assert_eq!(sink.take(), [], "a node that does not lead sends nothing");
 }
 
+pub async fn a_full_limit_is_reported_while_runs_wait(on: &Stage) {
+    use taskcenter_server::core::submission::Submission;
+    use taskcenter_server::core::timing::Timing;
+    let sink = Arc::new(Sink::default());
+    let backlog = Backlog::of(&on.node, alerting(&sink));
+    let turn = async || {
+        backlog.run_once(on.clock.now(), true).await.unwrap();
+        let mut events = sink.take();
+        events.retain(|(measure, ..)| *measure == Measure::LimitSaturated);
+        events
+    };
+    let limited = |name: &str| Submission {
+        timing: Timing { concurrency: vec!["1:queue:k".parse().unwrap()], ..Timing::default() },
+        queue: Some("q".to_owned()),
+        ..Submission::named(name, "data")
+    };
+    let first = on.submit(limited("one")).await;
+    on.fire(&first).await;
+    assert_eq!(turn().await, [], "no run waits");
+    let second = on.submit(limited("two")).await;
+    on.fire(&second).await;
+    let full = |change| (Measure::LimitSaturated, Some("queue:q:k".to_owned()), change);
+    assert_eq!(turn().await, [full(Raised)]);
+    on.service.delete(&[second]).await.unwrap();
+    assert_eq!(turn().await, [full(Cleared)]);
+}
+
 pub async fn an_overdue_moment_is_reported_with_its_lateness(on: &Stage) {
     use taskcenter_server::core::submission::Submission;
     let id = on.submit(Submission::named("late", "data")).await;

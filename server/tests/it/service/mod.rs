@@ -183,6 +183,7 @@ on_every_store! {
         raised_alerts_are_listed_on_every_node
         dead_runs_are_counted_from_the_first_reading_across_midnight
         a_queue_without_a_worker_is_reported_until_a_worker_takes_a_run
+        a_full_limit_is_reported_while_runs_wait
         an_overdue_moment_is_reported_with_its_lateness
         an_expired_lease_is_counted_by_the_node_that_rescues_the_run;
     cancellation:

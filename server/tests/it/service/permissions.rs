@@ -208,6 +208,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, fires_this_minute());
     call!(TaskRead, recent_summary());
     call!(TaskRead, recent_queues());
+    call!(TaskRead, recent_limits());
     call!(TaskRead, watch_changes(ChangeFilter::default()));
     call!(TaskRead, outcomes_on(NOW));
     call!(TaskRead unlimited, last_hour());

@@ -331,6 +331,10 @@ pub async fn waiting_runs_are_listed_by_their_groups_and_keys(on: &dyn Fixture) 
     assert_eq!(of_key(&key(&runs[0], 1), "").await, groups, "both groups wait for the queue");
     assert_eq!(of_key(&key(&runs[0], 1), groups[0].as_str()).await, groups[1..]);
     assert_eq!(on.two().held_groups(Some(&key(&runs[0], 1)), "", 1).await.unwrap(), groups[..1]);
+    let count = async |key: &str, limit: u32| on.two().count_held(key, limit).await.unwrap();
+    assert_eq!(count(&key(&runs[0], 0), 9).await, 2);
+    assert_eq!((count(&key(&runs[0], 1), 9).await, count(&key(&runs[0], 1), 2).await), (3, 2));
+    assert_eq!(count("limit:all:none", 9).await, 0);
     let all = on.two().held_groups(None, "", 9).await.unwrap();
     assert_eq!(all, groups, "a group with two keys is listed once");
     let in_group = async |at: usize| on.two().held_in_group(&groups[at], 9).await.unwrap();

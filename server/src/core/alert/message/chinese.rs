@@ -46,6 +46,7 @@ fn title(measure: Measure) -> &'static str {
         Measure::BackEndDown => "后端不可用",
         Measure::Clock => "时钟错误或被修改",
         Measure::NodesMissing => "节点缺失",
+        Measure::LimitSaturated => "并发限制已满",
         Measure::Lateness => "任务触发延迟",
     }
 }
@@ -53,7 +54,7 @@ fn title(measure: Measure) -> &'static str {
 fn value(measure: Measure, value: u64, threshold: i64) -> String {
     match measure {
         Measure::FirstDead => format!("{value} 次失败"),
-        Measure::NoWorker => format!("{value} 次执行在等待"),
+        Measure::NoWorker | Measure::LimitSaturated => format!("{value} 次执行在等待"),
         Measure::Undecided => format!("延迟 {value} 秒（阈值 {threshold} 秒）"),
         Measure::BackEndDown if value == 0 => "正常".to_owned(),
         Measure::BackEndDown => "不可用".to_owned(),
@@ -78,6 +79,7 @@ fn advice(measure: Measure) -> &'static str {
         Measure::BackEndDown => "请检查后端和网络；/readyz 给出原因。",
         Measure::Clock => "请检查机器的时间服务（NTP）。",
         Measure::NodesMissing => "请检查是否有节点停止，并重新启动它。",
+        Measure::LimitSaturated => "请排查其执行变慢的原因，或增大该限制的 max：taskcenter queue list。",
         Measure::Lateness => "请在控制台概览中比较各阶段的延迟，并检查节点负载、存储和消息总线。",
     }
 }

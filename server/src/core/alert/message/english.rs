@@ -38,6 +38,7 @@ fn title(measure: Measure) -> &'static str {
         Measure::BackEndDown => "back end down",
         Measure::Clock => "clock is wrong or was set",
         Measure::NodesMissing => "nodes are missing",
+        Measure::LimitSaturated => "concurrency limit is full",
         Measure::Lateness => "runs are late",
     }
 }
@@ -46,8 +47,8 @@ fn value(measure: Measure, value: u64, threshold: i64) -> String {
     match measure {
         Measure::FirstDead if value == 1 => "1 dead run".to_owned(),
         Measure::FirstDead => format!("{value} dead runs"),
-        Measure::NoWorker if value == 1 => "1 run waits".to_owned(),
-        Measure::NoWorker => format!("{value} runs wait"),
+        Measure::NoWorker | Measure::LimitSaturated if value == 1 => "1 run waits".to_owned(),
+        Measure::NoWorker | Measure::LimitSaturated => format!("{value} runs wait"),
         Measure::Undecided => format!("{value} s late (threshold {threshold} s)"),
         Measure::BackEndDown if value == 0 => "up".to_owned(),
         Measure::BackEndDown => "down".to_owned(),
@@ -76,6 +77,9 @@ fn advice(measure: Measure) -> &'static str {
         Measure::BackEndDown => "Check the back end and the network; /readyz has the reason.",
         Measure::Clock => "Check the time service (NTP) of the machine.",
         Measure::NodesMissing => "Check whether a node has stopped, and start it again.",
+        Measure::LimitSaturated => {
+            "Find out why its runs are slow, or raise max of the limit: taskcenter queue list."
+        }
         Measure::Lateness => {
             "Compare the stages on the overview of the console; check the load of the node, the store and the bus."
         }
