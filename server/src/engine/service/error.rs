@@ -48,7 +48,10 @@ pub enum ServiceError {
     #[error("the task is at revision {0} now")]
     RevisionMoved(u32),
     /// Another live task holds the dedup key.
-    #[error("task {0} has the same dedup key, or the same name and data")]
+    #[error(
+        "task {0} has the same dedup key, or the same name and data: edit or cancel this task, use another dedup_key, \
+         or create with on_conflict \"replace\""
+    )]
     KeyHeld(TaskId),
     /// The idempotency key was used with another request.
     #[error("the idempotency key was used for another request")]
