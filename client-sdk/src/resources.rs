@@ -10,6 +10,7 @@
 
 mod alerts;
 mod audit;
+mod calendars;
 mod concurrency;
 mod events;
 mod holds;
@@ -36,6 +37,7 @@ pub use alerts::{
     SilenceResource,
 };
 pub use audit::{AuditEntryResource, AuditList};
+pub use calendars::{CalendarList, CalendarResource, CalendarSpec, TaskCalendars};
 pub use concurrency::{Concurrency, ConcurrencyScope};
 pub use events::Event;
 pub use holds::{HoldList, HoldResource, HoldScope, NewHold};
@@ -55,7 +57,7 @@ pub use schedule::{
     AbsenceDecision, AbsencePreview, CronDialect, CronDst, CronGap, CronRepeat, Misfire, MisfirePolicy,
     NextMoments, Retry, ScheduleSpec,
 };
-pub use schedule_preview::{ExplainedMoment, ExplainedSchedule, SchedulePreview};
+pub use schedule_preview::{ExcludedMoment, ExplainedMoment, ExplainedSchedule, SchedulePreview};
 pub use services::{DownServiceNode, ServiceHealth, ServiceList, ServiceNode, ServiceResource, ServiceSpec};
 pub use tasks::{
     ChangedTask, CreateTasks, CreatedTask, CreatedTasks, TaskList, TaskResource, TaskSpec, parse_end,

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod audit;
+mod calendars;
 mod error;
 mod events;
 mod holds;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ScheduleSpec;
+use super::{ScheduleSpec, TaskCalendars};
 
 /// Body of `POST /v1/schedule/next`: the fields of a task that decide when it fires.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct SchedulePreview {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86_400_000))]
     pub jitter_ms: Option<u64>,
+    /// Calendars that limit the moments. Default: every moment counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendars: Option<TaskCalendars>,
     /// Maximum number of moments. Bounds: 1 to 100. Default: 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
@@ -45,6 +48,21 @@ pub struct ExplainedSchedule {
     pub notes: Vec<String>,
     /// The next moments, earliest first.
     pub moments: Vec<ExplainedMoment>,
+    /// Moments before the last one of `moments` that calendars exclude: the first 100, earliest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<ExcludedMoment>,
+}
+
+/// A moment of a schedule that a calendar excludes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExcludedMoment {
+    /// Moment, in UTC.
+    pub at: Timestamp,
+    /// Moment in the time zone, with its offset.
+    pub local: String,
+    /// Name of the calendar.
+    pub calendar: String,
 }
 
 /// A moment of a schedule.

@@ -178,6 +178,20 @@ impl TaskSpec {
         self
     }
 
+    /// Limits the moments to those that a calendar contains. A task has at most 4 calendars.
+    #[must_use]
+    pub fn only_within(mut self, calendar: impl Into<String>) -> Self {
+        self.calendars.get_or_insert_default().only.push(calendar.into());
+        self
+    }
+
+    /// Excludes the moments that a calendar contains. A task has at most 4 calendars.
+    #[must_use]
+    pub fn excluding(mut self, calendar: impl Into<String>) -> Self {
+        self.calendars.get_or_insert_default().exclude.push(calendar.into());
+        self
+    }
+
     /// Sets the longest delay of a moment, with a precision of one millisecond.
     #[must_use]
     pub fn with_jitter(self, jitter: Duration) -> Self {
@@ -208,6 +222,9 @@ mod tests {
                 "concurrency": [{"max": 2, "scope": "task"}, {"max": 9, "scope": "queue", "key": "eu"}],
             })
         );
+        let workdays = TaskSpec::cron("report", "@daily").only_within("workdays").excluding("holidays");
+        let expected = json!({"only": ["workdays"], "exclude": ["holidays"]});
+        assert_eq!(serde_json::to_value(workdays.calendars).unwrap(), expected);
         let ping = TaskSpec::every("ping", Duration::from_secs(5)).at(Timestamp::UNIX_EPOCH);
         assert_eq!(ping.schedule, ScheduleSpec::Every { period_ms: 5_000 });
         let later = ping.after(Duration::from_mins(15));

@@ -8,7 +8,9 @@ use jiff::fmt::temporal::Pieces;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Concurrency, Debounce, Misfire, OnConflict, Overlap, Problem, Retry, ScheduleSpec};
+use super::{
+    Concurrency, Debounce, Misfire, OnConflict, Overlap, Problem, Retry, ScheduleSpec, TaskCalendars,
+};
 
 /// Definition of a task: what to deliver, when, how often, and what to do after a failure.
 ///
@@ -103,6 +105,9 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(max_items = 3))]
     pub concurrency: Vec<Concurrency>,
+    /// Calendars that limit the moments of a repeating schedule. Default: every moment counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendars: Option<TaskCalendars>,
     /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: no
     /// deduplication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -230,6 +235,9 @@ pub struct TaskResource {
     /// How many runs may have started and not ended at the same time. Absent: no limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concurrency: Vec<Concurrency>,
+    /// Calendars that limit the moments. Absent: every moment of the schedule counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendars: Option<TaskCalendars>,
     /// Deduplication key; `null`: none.
     pub dedup_key: Option<String>,
     /// State: `active`, `paused`, `finished` or `cancelled`.
@@ -239,7 +247,7 @@ pub struct TaskResource {
     pub rev: u32,
     /// Creation time.
     pub created_at: Timestamp,
-    /// When the next moment fires; `null`: never.
+    /// When the next moment fires; `null`: never, or not before its calendars change if the task is active.
     pub next_due_at: Option<Timestamp>,
     /// Nominal moment of `next_due_at`. Only a task with `jitter_ms` has the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]

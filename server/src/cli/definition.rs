@@ -14,6 +14,7 @@ use super::exit::Failure;
 use super::misfire::MisfireOptions;
 use super::overlap::OverlapOptions;
 use super::payload::{parse_header, read_data};
+use super::task_calendars::CalendarOptions;
 use super::time;
 
 const SCHEDULE: &str = "Schedule";
@@ -178,6 +179,8 @@ pub struct Definition {
     )]
     retry_intervals: Vec<u64>,
     #[command(flatten)]
+    calendars: CalendarOptions,
+    #[command(flatten)]
     misfire: MisfireOptions,
     #[command(flatten)]
     overlap: OverlapOptions,
@@ -220,6 +223,8 @@ pub enum Clear {
     Overlap,
     /// No concurrency limit (--concurrency).
     Concurrency,
+    /// No calendars (--only-within, --except).
+    Calendars,
 }
 
 impl Clear {
@@ -241,6 +246,7 @@ impl Clear {
             Self::Jitter => "jitter_ms",
             Self::Overlap => "overlap",
             Self::Concurrency => "concurrency",
+            Self::Calendars => "calendars",
         }
     }
 }
@@ -324,6 +330,7 @@ impl Definition {
             ("misfire", self.misfire.fields()),
             ("overlap", self.overlap.field()),
             ("concurrency", self.concurrency.field()),
+            ("calendars", self.calendars.field()),
             ("jitter_ms", self.jitter.map(Value::from)),
             ("start_at", self.at.map(|at| json!(at))),
             ("delay_ms", self.delay_ms.map(Value::from)),
@@ -437,7 +444,7 @@ mod tests {
     use clap::Parser;
     use taskcenter_client::resources::{
         Concurrency, ConcurrencyScope, CronDialect, CronDst, CronGap, Misfire, MisfirePolicy, Overlap,
-        OverlapKeep, OverlapPolicy,
+        OverlapKeep, OverlapPolicy, TaskCalendars,
     };
 
     #[derive(Parser)]
@@ -460,7 +467,7 @@ mod tests {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
                    --max-runtime 2m --start-within 3m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4 \
                    --misfire fire_all --misfire-grace 1m --misfire-max 3 --jitter 30s --overlap queue_one --overlap-keep latest \
-                   --concurrency 1 --concurrency 9:queue:eu";
+                   --concurrency 1 --concurrency 9:queue:eu --only-within workdays --except a --except b";
         let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
@@ -489,6 +496,10 @@ mod tests {
                 Concurrency::new(1, ConcurrencyScope::Task),
                 Concurrency::new(9, ConcurrencyScope::Queue).with_key("eu"),
             ],
+            calendars: Some(TaskCalendars {
+                only: vec!["workdays".into()],
+                exclude: vec!["a".into(), "b".into()],
+            }),
             dedup_key: Some("k".into()),
             ..TaskSpec::default()
         };

@@ -130,6 +130,7 @@ pub enum Thing {
     Channel,
     Silence,
     Hold,
+    Calendar,
 }
 
 impl Thing {
@@ -144,6 +145,7 @@ impl Thing {
             Self::Channel => ("channel", "name"),
             Self::Silence => ("silence", "id"),
             Self::Hold => ("hold", "name"),
+            Self::Calendar => ("calendar", "name"),
         }
     }
 
@@ -213,6 +215,9 @@ fn option_of(field: &str) -> Option<&'static str> {
         "schedule.zone" | "zone" => "--zone",
         "max_runtime_sec" => "--max-runtime",
         "start_within_ms" => "--start-within",
+        "calendars" => "--only-within and --except",
+        "calendars.only" => "--only-within",
+        "calendars.exclude" => "--except",
         "queue" => "--queue",
         "headers" => "--header",
         "labels" => "--label",

@@ -2,6 +2,7 @@
 
 mod alert;
 mod audit;
+mod calendar;
 mod client;
 mod completions;
 mod concurrency;
@@ -36,6 +37,7 @@ mod stat;
 mod table;
 mod tail;
 mod task;
+mod task_calendars;
 mod time;
 mod token;
 mod user;
@@ -157,6 +159,14 @@ enum Command {
         #[command(subcommand)]
         command: service::ServiceCommand,
     },
+    /// Manage calendars: days and hours to which tasks limit their moments.
+    #[command(after_help = calendar::EXAMPLES)]
+    Calendar {
+        #[command(flatten)]
+        server: ServerOptions,
+        #[command(subcommand)]
+        command: calendar::CalendarCommand,
+    },
     /// Manage users of the legacy APIs.
     #[command(after_help = user::EXAMPLES)]
     User {
@@ -246,6 +256,7 @@ impl Command {
             Self::Queue { server, command } => server.run(async |client| command.run(&client).await),
             Self::Hold { server, command } => server.run(async |client| command.run(&client).await),
             Self::Service { server, command } => server.run(async |client| command.run(&client).await),
+            Self::Calendar { server, command } => server.run(async |client| command.run(&client).await),
             Self::User { server, command } => server.run(async |client| command.run(&client).await),
             Self::Alert { server, command } => server.run(async |client| command.run(&client).await),
             Self::Audit { server, audit } => server.run(async |client| audit.run(&client).await),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use taskcenter_client::resources::{ExplainedMoment, ExplainedSchedule, SchedulePreview};
+use taskcenter_client::resources::{ExcludedMoment, ExplainedMoment, ExplainedSchedule, SchedulePreview};
 
 use super::client::Client;
 use super::document::DefinitionFile;
@@ -20,7 +20,7 @@ Examples:
   echo '{\"schedule\": {\"kind\": \"cron\", \"cron\": \"@daily\"}}' \\
     | taskcenter schedule explain - --count 3";
 /// Fields of a task that decide when it fires.
-const FIELDS: [&str; 5] = ["schedule", "start_at", "end_at", "max_fires", "jitter_ms"];
+const FIELDS: [&str; 6] = ["schedule", "start_at", "end_at", "max_fires", "jitter_ms", "calendars"];
 
 /// Prints the explanation of the schedule in a file.
 pub async fn explain(client: &Client, file: &Path, count: u32) -> Result<(), Failure> {
@@ -45,7 +45,11 @@ fn print(client: &Client, explained: &ExplainedSchedule) -> Result<(), Failure> 
         Column::fixed("LATEST").optional(),
         Column::fixed("CLOCK").optional(),
     ];
-    Table::new(client.screen, columns).print(explained.moments.iter().map(row))
+    Table::new(client.screen, columns).print(explained.moments.iter().map(row))?;
+    for ExcludedMoment { local, calendar, .. } in &explained.excluded {
+        output::print_line(format_args!("excluded by {}: {local}", table::escape(calendar)))?;
+    }
+    Ok(())
 }
 
 fn row(moment: &ExplainedMoment) -> Vec<String> {

@@ -26,6 +26,7 @@ pub enum Section {
     Queues,
     Workers,
     Services,
+    Calendars,
     Audit,
     Access,
     None,
@@ -214,6 +215,7 @@ impl Frame {
             item(Section::Runs, "/console/runs", "run", &*t.runs),
             item(Section::DeadLetters, "/console/dead-letters", "skull", &*t.dead_letters),
             item(Section::Operations, "/console/operations", "op", &*t.operations),
+            item(Section::Calendars, "/console/calendars", "cal", &*t.calendars),
             item(Section::Alerts, "/console/alerts", "bell", &*t.alerts),
         ];
         let mut delivery = vec![
@@ -302,6 +304,8 @@ impl Frame {
             "continued" => &t.done_continued,
             "saved" => &t.done_saved,
             "silenced" => &t.done_silenced,
+            "calendar_saved" => &t.done_calendar_saved,
+            "calendar_deleted" => &t.done_calendar_deleted,
             "unsilenced" => &t.done_unsilenced,
             "held" => &t.done_held,
             "released" => &t.done_released,

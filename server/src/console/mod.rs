@@ -124,6 +124,13 @@ pub fn mount(routes: Router, console: Console) -> Router {
         .route("/console/holds/release", get(pages::holds::ask_release).post(pages::holds::release))
         .route("/console/workers", get(pages::workers::show))
         .route("/console/services", get(pages::services::show))
+        .route(pages::calendars::PATH, get(pages::calendars::show))
+        .route("/console/calendars/new", get(pages::calendars::new).post(pages::calendars::create))
+        .route("/console/calendars/{name}", get(pages::calendars::edit).post(pages::calendars::save))
+        .route(
+            "/console/calendars/{name}/delete",
+            get(pages::calendars::ask_delete).post(pages::calendars::delete),
+        )
         .route(pages::audit::PATH, get(pages::audit::show))
         .route(pages::access::PATH, get(pages::access::show))
         .route("/console/access/users/new", get(pages::user_form::new).post(pages::user_form::create))

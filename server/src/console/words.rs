@@ -141,6 +141,7 @@ words! {
     overlap_skip, run_waits_slot, state_held, concurrency, concurrency_hint, limit_of_all, limit_of_queue, limit_of_tag,
     limit_of_task, limit_with_key, run_starts_next, run_waits_limit, run_with_slot, task_limit_used, wrong_limit,
     misfire_of_task, moment_jitter, moment_jitter_hint, jitter_sec, jitter_up_to, nominal,
+    calendar_changed, calendar_delete, calendar_delete_effect, calendar_delete_leaves, calendar_description, calendar_effect, calendar_entries, calendar_exclude, calendar_exclude_hint, calendar_exists, calendar_include, calendar_include_hint, calendar_name_hint, calendar_new, calendar_tasks, calendar_tasks_none, calendar_weekly, calendar_weekly_hint, calendars, calendars_choice_hint, calendars_except, calendars_except_fact, calendars_hint, calendars_none, calendars_none_hint, calendars_only, calendars_only_fact, calendars_wait, done_calendar_deleted, done_calendar_saved,
     backfill, backfill_count, backfill_effect, backfill_from, backfill_leaves, backfill_none, backfill_range,
     backfill_runs, backfill_to, backfill_to_hint, op_moments,
     abort, abort_effect, abort_leaves, about, access, access_hint, ack_label, alert_above,

@@ -16,12 +16,15 @@ pub struct Advance {
     pub due: Moment,
     /// Last nominal moment that the step decides: that of `due`, or the end of a skipped stretch.
     pub last_due_at: Moment,
-    /// When the next moment after the step fires. `None` finishes the task and frees its deduplication key.
+    /// When the next moment after the step fires. `None`: the task finishes and frees its deduplication key, or it
+    /// `waits`.
     pub next_due_at: Option<Moment>,
     /// The nominal moment of `next_due_at`, for a task with jitter.
     pub nominal_at: Option<Moment>,
     /// Whether the step counts as a fire.
     pub fires: bool,
+    /// Whether the task stays active without a next moment ([`Task::waits_after`]).
+    pub waits: bool,
 }
 
 impl Advance {
@@ -30,7 +33,8 @@ impl Advance {
     pub fn of(task: &Task, row: &Run) -> Self {
         let fires = row.stretch.is_none();
         let decided = row.decides_up_to();
-        let next = task.due_after(decided, task.fired_count + u64::from(fires));
+        let count = task.fired_count + u64::from(fires);
+        let next = task.due_after(decided, count);
         let (nominal_at, next_due_at) = task.places(next);
         Self {
             task_id: task.id.clone(),
@@ -40,7 +44,13 @@ impl Advance {
             next_due_at,
             nominal_at,
             fires,
+            waits: next.is_none() && task.waits_after(decided, count),
         }
+    }
+
+    /// Returns whether the task has no moment after the step.
+    pub fn finishes(&self) -> bool {
+        self.next_due_at.is_none() && !self.waits
     }
 
     /// Returns whether the step may be made at `now`, by the store's clock: the task is active, has
@@ -61,7 +71,8 @@ impl Task {
     /// Returns the task after the step. See [`Advance::is_allowed`].
     #[must_use]
     pub fn stepped(&self, advance: &Advance) -> Self {
-        let Advance { task_id: _, rev: _, due: _, last_due_at, next_due_at, nominal_at, fires } = advance;
+        let Advance { task_id: _, rev: _, due: _, last_due_at, next_due_at, nominal_at, fires, waits: _ } =
+            advance;
         let moved = Self {
             last_due_at: Some(*last_due_at),
             next_due_at: *next_due_at,
@@ -69,7 +80,7 @@ impl Task {
             fired_count: self.fired_count.saturating_add(u64::from(*fires)),
             ..self.clone()
         };
-        if next_due_at.is_some() {
+        if !advance.finishes() {
             return moved;
         }
         Self { state: TaskState::Finished, dedup_key: None, ..moved }
@@ -99,6 +110,7 @@ mod tests {
             next_due_at: Some(NOW.plus_ms(1_000)),
             nominal_at: None,
             fires: true,
+            waits: false,
         }
     }
 

@@ -19,7 +19,7 @@ impl Task {
     }
 
     /// Returns when the nominal moment fires: with its delay, before the next moment, and not after the end of
-    /// the task. `rule` is the rule of the task's schedule.
+    /// the task. `rule` is the [rule](Task::rule) of the task.
     pub fn effective(&self, nominal: Moment, rule: &Rule) -> Moment {
         self.delayed(nominal, rule, self.jitter_offset_ms())
     }
@@ -49,7 +49,7 @@ impl Task {
     pub fn places(&self, nominal: Option<Moment>) -> (Option<Moment>, Option<Moment>) {
         match nominal {
             Some(moment) if self.timing.jitter_ms.is_some() => {
-                (nominal, Some(self.effective(moment, &self.schedule.rule())))
+                (nominal, Some(self.effective(moment, &self.rule())))
             }
             _ => (None, nominal),
         }

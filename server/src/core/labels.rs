@@ -77,6 +77,11 @@ pub fn texts(labels: &Labels) -> Vec<String> {
     labels.iter().map(|(key, value)| text(key, value)).collect()
 }
 
+/// Returns the text by which a store finds the tasks of a calendar. It has no `=`, so it is no label.
+pub fn calendar_text(name: &str) -> String {
+    format!("calendar:{name}")
+}
+
 /// Returns the labels of texts. A text without `=` is skipped.
 pub fn parse(texts: &[String]) -> Labels {
     let pairs = texts.iter().filter_map(|text| text.split_once('='));

@@ -191,7 +191,7 @@ impl MisfireScan<'_> {
     }
 
     fn after(&mut self, moment: Moment) -> Option<Moment> {
-        let rule = self.rule.get_or_insert_with(|| self.task.schedule.rule());
+        let rule = self.rule.get_or_insert_with(|| self.task.rule());
         self.task.due_after_by(rule, moment, self.task.fired_count)
     }
 }

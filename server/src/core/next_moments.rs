@@ -44,7 +44,7 @@ impl ClockMark {
 impl Task {
     /// Returns the next nominal moments, earliest first, at most `most`. Searches may take milliseconds.
     pub fn next_moments(&self, most: usize) -> Vec<Moment> {
-        let rule = self.schedule.rule();
+        let rule = self.rule();
         let mut fired = self.fired_count;
         let first = self.nominal_due().filter(|_| !self.state.has_ended());
         let next = |due: &Moment| {
@@ -52,6 +52,17 @@ impl Task {
             self.due_after_by(&rule, *due, fired)
         };
         std::iter::successors(first, next).take(most).collect()
+    }
+
+    /// Returns the moments before `end` that calendars exclude, each with the name of a calendar: the first `most`.
+    pub fn excluded_moments(&self, end: Moment, most: usize) -> Vec<(Moment, String)> {
+        if self.timing.calendars.is_none() {
+            return Vec::new();
+        }
+        let rule = self.rule();
+        let first = self.schedule.first(self.start_at, self.anchored_at);
+        let all = std::iter::successors(first, |at| rule.after_unlimited(*at)).take_while(|at| *at < end);
+        all.filter_map(|at| Some((at, rule.excluded_by(at)?.to_owned()))).take(most).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
+use super::calendar::{Calendars, Openings, Search};
 use super::cron::{CronOptions, CronRule, InvalidCron};
 
 /// Rule for a task's nominal moments.
@@ -45,8 +46,8 @@ impl Schedule {
         let start = start_at.unwrap_or(now);
         match self {
             Self::Once => Some(start.max(now)),
-            Self::Every { period_ms } => within_calendar(on_grid(start, *period_ms, now)),
-            Self::Cron { .. } => within_calendar(self.rule().first(start.max(now))?),
+            Self::Every { period_ms } => within_years(on_grid(start, *period_ms, now)),
+            Self::Cron { .. } => within_years(self.rule().moments.first(start.max(now))?),
         }
     }
 
@@ -66,12 +67,22 @@ impl Schedule {
     /// Returns the parsed schedule, for several searches: parsing an expression takes longer than a
     /// search.
     pub fn rule(&self) -> Rule {
-        match self {
-            Self::Once => Rule::Nothing,
-            Self::Every { period_ms } => Rule::One(CronRule::Period(*period_ms)),
+        self.rule_within(None)
+    }
+
+    /// Same as [`rule`](Self::rule), limited to the moments that calendars leave.
+    pub fn rule_within(&self, calendars: Option<&Calendars>) -> Rule {
+        let moments = match self {
+            Self::Once => Moments::Nothing,
+            Self::Every { period_ms } => Moments::One(CronRule::Period(*period_ms)),
             Self::Cron { expression, zone, options } => {
-                parse(expression, zone, options).unwrap_or(Rule::Nothing)
+                parse(expression, zone, options).unwrap_or(Moments::Nothing)
             }
+        };
+        match calendars.map(Calendars::openings) {
+            None => Rule { moments, openings: None },
+            Some(Some(openings)) => Rule { moments, openings: Some(Box::new(openings)) },
+            Some(None) => Rule { moments: Moments::Nothing, openings: None },
         }
     }
 
@@ -80,15 +91,15 @@ impl Schedule {
     /// # Errors
     /// The first expression that is invalid, or too many expressions.
     pub fn check_cron(expression: &str, zone: &str, options: &CronOptions) -> Result<Rule, InvalidCron> {
-        parse(expression, zone, options)
+        Ok(Rule { moments: parse(expression, zone, options)?, openings: None })
     }
 }
 
-fn parse(expression: &str, zone: &str, options: &CronOptions) -> Result<Rule, InvalidCron> {
+fn parse(expression: &str, zone: &str, options: &CronOptions) -> Result<Moments, InvalidCron> {
     let rule = |text: &str| CronRule::parse_with(text, zone, options.dialect, options.dst);
     let first = rule(expression)?;
     if options.also.is_empty() {
-        return Ok(Rule::One(first));
+        return Ok(Moments::One(first));
     }
     if options.also.len() >= MAX_EXPRESSIONS {
         return Err(InvalidCron::also(&format!(
@@ -103,12 +114,19 @@ fn parse(expression: &str, zone: &str, options: &CronOptions) -> Result<Rule, In
     if rules.iter().any(|rule| matches!(rule, CronRule::Period(_))) {
         return Err(InvalidCron::also("@every cannot be combined with other expressions"));
     }
-    Ok(Rule::AnyOf(rules))
+    Ok(Moments::AnyOf(rules))
 }
 
-/// A parsed schedule.
+/// A parsed schedule, with the calendars that limit it.
 #[derive(Debug, Clone)]
-pub enum Rule {
+pub struct Rule {
+    moments: Moments,
+    openings: Option<Box<Openings>>,
+}
+
+/// The moments of a schedule without calendars.
+#[derive(Debug, Clone)]
+enum Moments {
     /// No moment follows another.
     Nothing,
     /// The moments of one rule.
@@ -120,7 +138,55 @@ pub enum Rule {
 impl Rule {
     /// Same as [`Schedule::after`].
     pub fn after(&self, moment: Moment) -> Option<Moment> {
-        within_calendar(match self {
+        self.open_from(self.moments.after(moment)?)
+    }
+
+    /// Returns the moment after `moment` that the schedule has without its calendars.
+    pub fn after_unlimited(&self, moment: Moment) -> Option<Moment> {
+        self.moments.after(moment)
+    }
+
+    /// Returns the first moment at or after `from`. `known` is a moment of the schedule, with or without
+    /// calendars: the grid of a period contains it.
+    pub fn next_from(&self, known: Moment, from: Moment) -> Option<Moment> {
+        self.open_from(self.moments.at_or_after(known, from)?)
+    }
+
+    /// Returns the first moment at or after `moment`, which the schedule has without its calendars. `None`: the
+    /// bounded search of the calendars has found no moment.
+    pub fn open_from(&self, mut moment: Moment) -> Option<Moment> {
+        let Some(openings) = &self.openings else { return within_years(moment) };
+        let mut search = Search::new();
+        loop {
+            let open = openings.next_open(within_years(moment)?, &mut search)?;
+            if open == moment {
+                return Some(moment);
+            }
+            search.pass_moment()?;
+            moment = self.moments.at_or_after(moment, open)?;
+        }
+    }
+
+    /// Returns the name of a calendar that excludes an instant. `None`: no calendar excludes it.
+    pub fn excluded_by(&self, at: Moment) -> Option<&str> {
+        self.openings.as_ref()?.excluded_by(at)
+    }
+
+    /// Returns the first moment at or after the next change of the clocks. See [`CronRule::after_clock_change`].
+    pub fn after_clock_change(&self, moment: Moment) -> Option<Moment> {
+        let rules = self.moments.rules().iter();
+        self.open_from(rules.filter_map(|rule| rule.after_clock_change(moment)).min()?)
+    }
+
+    /// Returns remarks on the expressions.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.moments.rules().iter().flat_map(CronRule::notes)
+    }
+}
+
+impl Moments {
+    fn after(&self, moment: Moment) -> Option<Moment> {
+        within_years(match self {
             Self::Nothing => None,
             Self::One(rule) => rule.after(moment),
             Self::AnyOf(rules) => rules.iter().filter_map(|rule| rule.after(moment)).min(),
@@ -128,26 +194,16 @@ impl Rule {
     }
 
     /// Returns the first moment at or after `anchor`; for a period, one period after it.
-    pub fn first(&self, anchor: Moment) -> Option<Moment> {
+    fn first(&self, anchor: Moment) -> Option<Moment> {
         self.rules().iter().filter_map(|rule| rule.first(anchor)).min()
     }
 
-    /// Returns the first moment at or after the next change of the clocks. See [`CronRule::after_clock_change`].
-    pub fn after_clock_change(&self, moment: Moment) -> Option<Moment> {
-        self.rules().iter().filter_map(|rule| rule.after_clock_change(moment)).min()
-    }
-
-    /// Returns the milliseconds between two moments, if they are on a grid.
-    pub fn period_ms(&self) -> Option<i64> {
-        match self {
-            Self::One(CronRule::Period(period_ms)) => Some(*period_ms),
-            _ => None,
-        }
-    }
-
-    /// Returns remarks on the expressions.
-    pub fn notes(&self) -> impl Iterator<Item = &String> {
-        self.rules().iter().flat_map(CronRule::notes)
+    /// Returns the first moment at or after `from`. The grid of a period contains `known`, and has no begin.
+    fn at_or_after(&self, known: Moment, from: Moment) -> Option<Moment> {
+        let Self::One(CronRule::Period(period_ms)) = self else { return self.first(from) };
+        // Rounded up.
+        let periods = -known.since(from).div_euclid(*period_ms);
+        within_years(known.plus_ms(periods.saturating_mul(*period_ms)))
     }
 
     fn rules(&self) -> &[CronRule] {
@@ -167,7 +223,7 @@ pub fn on_grid(origin: Moment, period_ms: i64, now: Moment) -> Moment {
 }
 
 /// Removes moments after the year 9999: not every store and client can represent them.
-fn within_calendar(moment: Moment) -> Option<Moment> {
+fn within_years(moment: Moment) -> Option<Moment> {
     (moment <= Moment::NEVER).then_some(moment)
 }
 

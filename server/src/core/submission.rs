@@ -4,6 +4,7 @@ mod invalid;
 
 pub use invalid::InvalidSubmission;
 
+use super::calendar::InvalidCalendars;
 use super::concurrency;
 use super::conflict::OnConflict;
 use super::headers::{self, Headers};
@@ -162,7 +163,7 @@ impl Submission {
             created_by: None,
             revised: None,
         };
-        let first = task.first_due().ok_or(InvalidSubmission::NeverDue)?;
+        let first = task.first_due().ok_or_else(|| task.never())?;
         (task.nominal_at, task.next_due_at) = task.places(Some(first));
         Ok(task)
     }
@@ -220,6 +221,7 @@ impl Submission {
         }
         self.retry.as_ref().map_or(Ok(()), RetryPolicy::validate)?;
         self.timing.validate()?;
+        self.check_calendars()?;
         self.check_admission()?;
         match &self.dedup {
             Dedup::Key(key) if !(1..=MAX_KEY_BYTES).contains(&key.len()) => Err(InvalidSubmission::DedupKey),
@@ -228,6 +230,15 @@ impl Submission {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_calendars(&self) -> Result<(), InvalidSubmission> {
+        let Some(calendars) = &self.timing.calendars else { return Ok(()) };
+        if self.schedule == Schedule::Once {
+            let message = "calendars limit a repeating schedule: use `every` or `cron`, or remove calendars";
+            return Err(InvalidCalendars { field: "calendars", message: message.to_owned() }.into());
+        }
+        Ok(calendars.check()?)
     }
 
     fn check_admission(&self) -> Result<(), InvalidSubmission> {

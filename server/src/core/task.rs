@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::headers::Headers;
-use super::labels::Labels;
+use super::labels::{self, Labels, calendar_text};
 use super::retry::RetryPolicy;
 use super::revision::Revised;
 use super::schedule::Rule;
@@ -183,20 +183,49 @@ pub struct PastRev {
 impl Task {
     /// Returns the first moment, if one exists before the end.
     pub fn first_due(&self) -> Option<Moment> {
-        self.within_end(self.schedule.first(self.start_at, self.anchored_at))
+        let first = self.schedule.first(self.start_at, self.anchored_at);
+        match &self.timing.calendars {
+            None => self.within_end(first),
+            Some(_) => self.within_end(self.rule().open_from(first?)),
+        }
+    }
+
+    /// Returns the parsed schedule with the calendars of the task. Every computation of moments uses this rule.
+    pub fn rule(&self) -> Rule {
+        self.schedule.rule_within(self.timing.calendars.as_deref())
+    }
+
+    /// Returns the texts by which a store finds the task in an index: its labels and its calendars.
+    pub fn index_texts(&self) -> Vec<String> {
+        let calendars = self.timing.calendars.iter().flat_map(|calendars| calendars.all());
+        let calendars = calendars.map(|calendar| calendar_text(&calendar.name));
+        labels::texts(&self.labels).into_iter().chain(calendars).collect()
     }
 
     /// Returns the moment after `due`, after a total of `fired` fires.
     pub fn due_after(&self, due: Moment, fired: u64) -> Option<Moment> {
-        self.due_after_by(&self.schedule.rule(), due, fired)
+        self.due_after_by(&self.rule(), due, fired)
     }
 
-    /// Same as [`due_after`](Self::due_after), with a parsed rule of the task's schedule.
+    /// Same as [`due_after`](Self::due_after), with the parsed [`rule`](Self::rule) of the task.
     pub fn due_after_by(&self, rule: &Rule, due: Moment, fired: u64) -> Option<Moment> {
         if self.max_fires.is_some_and(|max| fired >= max) {
             return None;
         }
         self.within_end(rule.after(due))
+    }
+
+    /// Returns whether only the calendars of the task leave no moment after `due`, after a total of `fired` fires.
+    /// Such a task waits: another version of a calendar may have a moment.
+    pub fn waits_after(&self, due: Moment, fired: u64) -> bool {
+        let has_fires = self.max_fires.is_none_or(|max| fired < max);
+        let unlimited = || self.within_end(self.rule().after_unlimited(due));
+        self.timing.calendars.is_some() && has_fires && unlimited().is_some()
+    }
+
+    /// Returns whether the task is live and has no next moment, because its calendars leave none.
+    pub fn waits_for_calendar(&self) -> bool {
+        !self.state.has_ended() && self.next_due_at.is_none()
     }
 
     fn within_end(&self, due: Option<Moment>) -> Option<Moment> {

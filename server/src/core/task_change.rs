@@ -1,5 +1,6 @@
 //! Changes that a user makes to a stored task: pause, resume, edit.
 
+use super::calendar::Calendars;
 use super::misfire::{Misfire, MisfirePolicy, Step};
 use super::run::Stretch;
 use super::schedule::on_grid;
@@ -103,21 +104,22 @@ pub fn dropped(task: &Task, edited: &Task, now: Moment) -> Option<Missed> {
     task.next_due_at.filter(|due| *due <= now && times(task) != times(edited))?;
     let from = task.nominal_due()?;
     let now = now.plus_ms(-task.jitter_offset_ms()).max(from);
-    let rule = task.schedule.rule();
+    let rule = task.rule();
     let next = |due: &Moment| task.due_after_by(&rule, *due, task.fired_count);
     let passed = std::iter::successors(Some(from), next).take_while(|due| *due <= now).take(MAX_DROPPED);
     let (count, to) = passed.fold((0, from), |(count, _), due| (count + 1, due));
     Some(Missed { from, stretch: Stretch { to, count } })
 }
 
-/// Returns whether a definition has another schedule, start, end or `max_fires` than the task.
+/// Returns whether a definition has another schedule, start, end, `max_fires` or calendar than the task.
 pub fn moves_times(task: &Task, definition: &Submission) -> bool {
-    times(task) != (&definition.schedule, definition.start_at, definition.end_at, definition.max_fires)
+    let Submission { schedule, start_at, end_at, max_fires, timing, .. } = definition;
+    times(task) != ((schedule, *start_at, *end_at, *max_fires), timing.calendars.as_deref())
 }
 
-/// Returns the task with another definition. If schedule, start, end and `max_fires` are unchanged, the task
+/// Returns the task with another definition. If schedule, start, end, `max_fires` and calendars are unchanged, the task
 /// keeps its next moment. If only the period of a task that has fired changes, the new period counts from
-/// the last moment. Otherwise the schedule starts again, at `start_at` or `now`.
+/// the last moment. If only the calendars change, the schedule continues. Otherwise the schedule starts again, at `start_at` or `now`.
 ///
 /// # Errors
 /// [`CannotChange::Over`] for a finished or cancelled task, [`CannotChange::Invalid`] for a
@@ -134,7 +136,8 @@ fn redefine(
     now: Moment,
 ) -> Result<Task, InvalidSubmission> {
     let fresh = definition.accept(task.id.clone(), now)?;
-    let same_times = times(&fresh) == times(task);
+    let (fresh_times, task_times) = (times(&fresh), times(task));
+    let (same_schedule, same_calendars) = (fresh_times.0 == task_times.0, fresh_times.1 == task_times.1);
     // Every field is named: a new one must be added to one of the three groups.
     let Task {
         // Kept.
@@ -186,7 +189,11 @@ fn redefine(
         dedup_key,
         ..revised
     };
-    if same_times {
+    if same_schedule && !same_calendars {
+        let next_moment = next.next_open(now).ok_or(InvalidSubmission::NeverOpen)?;
+        return Ok(next.with_next(Some(next_moment)));
+    }
+    if same_schedule {
         let next_moment = task.nominal_due();
         let same_jitter = next.timing.jitter_ms == task.timing.jitter_ms;
         return Ok(if same_jitter { next } else { next.with_next(next_moment) });
@@ -221,17 +228,20 @@ fn next_of_period(
     period_ms: i64,
     now: Moment,
 ) -> Result<Option<Moment>, InvalidSubmission> {
-    let next = on_grid(last, period_ms, now.max(last.plus_ms(1)));
-    match edited.end_at {
-        Some(end) if next > end => Err(InvalidSubmission::NeverDue),
-        _ => Ok(Some(next)),
+    let next = edited.rule().open_from(on_grid(last, period_ms, now.max(last.plus_ms(1))));
+    match (next, edited.end_at) {
+        (None, _) => Err(InvalidSubmission::NeverOpen),
+        (Some(next), Some(end)) if next > end => Err(InvalidSubmission::NeverDue),
+        (next, _) => Ok(next),
     }
 }
 
-type Times<'a> = (&'a Schedule, Option<Moment>, Option<Moment>, Option<u64>);
+/// Schedule, start, end and `max_fires`; and the calendars.
+type Times<'a> = ((&'a Schedule, Option<Moment>, Option<Moment>, Option<u64>), Option<&'a Calendars>);
 
 fn times(task: &Task) -> Times<'_> {
-    (&task.schedule, task.start_at, task.end_at, task.max_fires)
+    let Task { schedule, start_at, end_at, max_fires, timing, .. } = task;
+    ((schedule, *start_at, *end_at, *max_fires), timing.calendars.as_deref())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Calendars;
 use super::concurrency::Limit;
 use super::invalid_timing::InvalidTiming;
 use super::misfire::MisfireRule;
@@ -25,6 +26,9 @@ pub struct Timing {
     /// How many runs may have started at the same time. Empty: no limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concurrency: Vec<Limit>,
+    /// Calendars that limit the moments. `None`: every moment of the schedule counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendars: Option<Box<Calendars>>,
 }
 
 impl Timing {

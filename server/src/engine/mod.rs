@@ -15,6 +15,7 @@ pub mod alerting;
 pub mod alerts;
 pub mod backlog;
 pub mod batches;
+pub mod calendars;
 pub mod callback_health;
 pub mod change_relay;
 pub mod changes;
@@ -79,6 +80,12 @@ pub async fn run(node: Arc<Node>, backlog: Backlog, service: Service) {
         async move { operations::run(&node, &service).await }.boxed()
     };
     loops.spawn(supervise("operations", Arc::clone(&node), operations));
+    let settled = service.clone();
+    let calendars = move |node: Arc<Node>| {
+        let service = settled.clone();
+        async move { calendars::run(&node, &service).await }.boxed()
+    };
+    loops.spawn(supervise("calendars", Arc::clone(&node), calendars));
     let prune = move |node: Arc<Node>| {
         let service = service.clone();
         async move { operations::prune(&node, &service).await }.boxed()

@@ -121,7 +121,7 @@ pub async fn prune_once(node: &Node, service: &Service, now: Moment) -> Result<(
 }
 
 /// The loop needs no rights, so only a port can refuse it.
-fn of_port(error: ServiceError) -> PortError {
+pub(super) fn of_port(error: ServiceError) -> PortError {
     match error {
         ServiceError::Port(error) => error,
         other => PortError::Refused("the operation", other.to_string().into()),

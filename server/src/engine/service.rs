@@ -12,6 +12,7 @@ mod audit_log;
 mod backfills;
 mod blockers;
 mod browser_sessions;
+mod calendars;
 mod callback_services;
 mod caller;
 mod changes;

@@ -159,6 +159,7 @@ impl ApiError {
             Self::Service(ServiceError::Token(invalid)) => Some(invalid.field().to_owned()),
             Self::Service(ServiceError::User(invalid)) => Some(invalid.field().to_owned()),
             Self::Service(ServiceError::Operation(invalid)) => Some(invalid.field.clone()),
+            Self::Service(ServiceError::Calendar(invalid)) => Some(invalid.field.clone()),
             Self::Service(ServiceError::Silence(invalid)) => Some(invalid.field.to_owned()),
             Self::Service(ServiceError::Hold(invalid)) => Some(invalid.field.to_owned()),
             _ => None,

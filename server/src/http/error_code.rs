@@ -36,6 +36,7 @@ codes! {
     NoRoute => "no_such_route" NOT_FOUND,
     MethodNotAllowed => "method_not_allowed" METHOD_NOT_ALLOWED,
     BodyTimeout => "body_timeout" REQUEST_TIMEOUT,
+    CalendarInUse => "calendar_in_use" CONFLICT,
     Duplicate => "duplicate" CONFLICT,
     RunState => "run_state" CONFLICT,
     Stale => "stale" CONFLICT,
@@ -62,6 +63,7 @@ impl Code {
             | ServiceError::User(_)
             | ServiceError::Operation(_)
             | ServiceError::Silence(_)
+            | ServiceError::Calendar(_)
             | ServiceError::TooManySilences
             | ServiceError::Hold(_)
             | ServiceError::TooManyHolds => Self::InvalidField,
@@ -71,6 +73,7 @@ impl Code {
             ServiceError::Over(_) => Self::TaskOver,
             ServiceError::RevisionMoved(_) => Self::RevisionMoved,
             ServiceError::KeyHeld(_) => Self::Duplicate,
+            ServiceError::CalendarInUse { .. } => Self::CalendarInUse,
             ServiceError::KeyReused => Self::KeyReused,
             ServiceError::TooManyAttempts { .. } => Self::TooManyRequests,
             ServiceError::TooManyViewers => Self::TooManyViewers,

@@ -9,6 +9,7 @@ mod audit;
 mod backfills;
 mod batch;
 mod body;
+mod calendars;
 mod canonical;
 mod changed;
 mod concurrency;

@@ -15,8 +15,9 @@ use utoipa_axum::routes;
 use super::error::{ApiError, PROBLEM_JSON};
 use super::query::Segment;
 use super::{
-    Context, access, alerts, audit, backfills, events, holds, nodes, operations, queues, revisions, run_logs,
-    runs, schedule, schedule_preview, services, stat, tasks, tasks_by_key, tokens, users, work,
+    Context, access, alerts, audit, backfills, calendars, events, holds, nodes, operations, queues,
+    revisions, run_logs, runs, schedule, schedule_preview, services, stat, tasks, tasks_by_key, tokens,
+    users, work,
 };
 
 /// The viewer loads only files of this server.
@@ -47,6 +48,7 @@ const VIEWER: [(&str, &str, &str); 4] = [
         (name = "events", description = "A stream of changes, for live views."),
         (name = "nodes", description = "Nodes of the server."),
         (name = "schedule", description = "Previews of cron expressions."),
+        (name = "calendars", description = "Days and hours to which tasks limit their moments."),
         (name = "services", description = "Services that the callback worker calls."),
         (name = "operations", description = "Actions on many tasks or runs, with progress."),
         (name = "alerts", description = "Raised alerts, silences and channels."),
@@ -95,6 +97,8 @@ pub fn resources() -> OpenApiRouter<Context> {
         .routes(routes!(nodes::nodes))
         .routes(routes!(services::put, services::list))
         .routes(routes!(services::show, services::delete))
+        .routes(routes!(calendars::put, calendars::list))
+        .routes(routes!(calendars::show, calendars::delete))
         .routes(routes!(stat::show))
         .routes(routes!(events::watch))
         .routes(routes!(schedule::next, schedule_preview::explain))

@@ -7,7 +7,7 @@ use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
 
 use super::decode::{cut, typed};
 use super::error::ApiError;
-use super::{overlap, retry, spec};
+use super::{calendars, overlap, retry, spec};
 use crate::core::Moment;
 use crate::core::operation::InvalidOperation;
 use crate::core::submission::Submission;
@@ -30,6 +30,7 @@ pub fn apply(
     refuse_unknown(patch, "retry", retry::FIELDS)?;
     refuse_unknown(patch, "misfire", OF_MISFIRE)?;
     refuse_unknown(patch, "overlap", overlap::FIELDS)?;
+    refuse_unknown(patch, "calendars", calendars::FIELDS)?;
     let merged = typed::<TaskSpec>(&merged(spec::of(&base), patch))?;
     let patched = spec::submission(merged, zone, now)?;
     let mut next = base;
@@ -51,6 +52,7 @@ pub fn apply(
             "jitter_ms" => next.timing.jitter_ms = patched.timing.jitter_ms,
             "overlap" => next.timing.overlap = patched.timing.overlap,
             "concurrency" => next.timing.concurrency.clone_from(&patched.timing.concurrency),
+            "calendars" => next.timing.calendars.clone_from(&patched.timing.calendars),
             "misfire" => next.timing.misfire = patched.timing.misfire,
             "dedup_key" => next.dedup.clone_from(&patched.dedup),
             // The decoder refuses an unknown field with a value, but the merge drops one with
@@ -168,6 +170,7 @@ mod tests {
 
     use super::*;
     use crate::core::Schedule;
+    use crate::core::calendar::Calendars;
     use crate::core::concurrency::{Limit, Scope};
     use crate::core::headers::Headers;
     use crate::core::labels::Labels;
@@ -197,6 +200,7 @@ mod tests {
                 jitter_ms: Some(9),
                 overlap: Some(Overlap::QueueAll { max: 7 }),
                 concurrency: vec![Limit { max: 2, scope: Scope::Tag, key: None }],
+                calendars: Calendars::named(vec!["workdays".into()], Vec::new()),
             },
             ..Submission::named("n", "d")
         }
@@ -227,7 +231,7 @@ mod tests {
         let cleared = json!({
             "data": null, "headers": null, "labels": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
             "max_runtime_sec": null, "start_within_ms": null, "queue": null, "retry": null, "misfire": null, "jitter_ms": null,
-            "overlap": null, "concurrency": null, "dedup_key": null,
+            "overlap": null, "concurrency": null, "calendars": null, "dedup_key": null,
         });
         let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
         assert_eq!(apply(&cleared).unwrap(), expected);
@@ -277,6 +281,7 @@ mod tests {
             (json!({"state": "paused"}), "state"),
             (json!({"schedule": {"at": null}}), "schedule.at"),
             (json!({"retry": {"attempts": null}}), "retry.attempts"),
+            (json!({"calendars": {"name": null}}), "calendars.name"),
             (json!({"misfire": {"grace": null}}), "misfire.grace"),
             (json!({"misfire": {"policy": "all"}}), "misfire.policy"),
             (json!({"concurrency": [{"most": null}]}), "concurrency[0].most"),
@@ -294,7 +299,7 @@ mod tests {
         let spec = TaskSpec { delay_ms: Some(5), dedup_key: Some("k".into()), ..spec::of(&base()) };
         let fields = serde_json::to_value(spec).unwrap();
         let fields = fields.as_object().unwrap();
-        assert_eq!(fields.len(), 19);
+        assert_eq!(fields.len(), 20);
         for (field, value) in fields {
             let patch = Map::from_iter([(field.clone(), value.clone())]);
             assert!(super::apply(base(), &patch, "UTC", NOW).is_ok(), "{field}");

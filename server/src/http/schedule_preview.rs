@@ -3,11 +3,14 @@
 use axum::Json;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use taskcenter_client::resources::{ExplainedMoment, ExplainedSchedule, SchedulePreview, TaskSpec};
+use taskcenter_client::resources::{
+    ExcludedMoment, ExplainedMoment, ExplainedSchedule, SchedulePreview, TaskSpec,
+};
 
 use super::decode::Body;
 use super::error::ApiError;
 use super::spec;
+use crate::core::calendar::Calendars;
 use crate::core::next_moments::ClockMark;
 use crate::core::{Moment, Schedule, Task, TaskId, zone};
 use crate::engine::service::{Service, ServiceError};
@@ -15,11 +18,13 @@ use crate::wire;
 
 const DEFAULT_COUNT: u32 = 5;
 const MAX_COUNT: u32 = 100;
+/// Maximum number of excluded moments in an answer.
+const MAX_EXCLUDED: usize = 100;
 
 /// Explains a whole schedule: words, and the next moments in the zone and in UTC. No task is created.
 ///
 /// The request has the fields of a task that decide when it fires. Marks show moments that a change of the clocks moves or
-/// repeats, and the latest time of a moment with jitter.
+/// repeats, and the latest time of a moment with jitter. Moments that calendars exclude are listed apart.
 #[utoipa::path(post, path = "/v1/schedule/next", operation_id = "explainSchedule", tag = "schedule",
     request_body = SchedulePreview,
     responses((status = 200, body = ExplainedSchedule, description = "The schedule in words, and its next moments.")))]
@@ -30,15 +35,15 @@ pub async fn explain(
     let count = preview.count.unwrap_or(DEFAULT_COUNT);
     let wrong = || ApiError::field("count", format!("count should be between 1 and {MAX_COUNT}"));
     let count = (1..=MAX_COUNT).contains(&count).then_some(count).ok_or_else(wrong)?;
-    let task = task(&service, preview)?;
+    let task = task(&service, preview).await?;
     let default_zone = service.time_zone().to_owned();
     let explained = tokio::task::spawn_blocking(move || explained(&task, &default_zone, count as usize));
     Ok(Json(explained.await.map_err(|error| ApiError::Internal(error.to_string()))?))
 }
 
 /// Returns the task that a preview describes.
-fn task(service: &Service, preview: SchedulePreview) -> Result<Task, ApiError> {
-    let SchedulePreview { schedule, start_at, end_at, max_fires, jitter_ms, count: _ } = preview;
+async fn task(service: &Service, preview: SchedulePreview) -> Result<Task, ApiError> {
+    let SchedulePreview { schedule, start_at, end_at, max_fires, jitter_ms, calendars, count: _ } = preview;
     let spec = TaskSpec {
         name: "preview".to_owned(),
         schedule,
@@ -46,17 +51,26 @@ fn task(service: &Service, preview: SchedulePreview) -> Result<Task, ApiError> {
         end_at,
         max_fires,
         jitter_ms,
+        calendars,
         ..TaskSpec::default()
     };
     let now = service.now();
     let submission = spec::submission(spec, service.time_zone(), now)?;
+    let submission = service.preview_definition(submission).await?;
     Ok(submission.accept(TaskId::new(uuid::Uuid::nil()), now).map_err(ServiceError::from)?)
 }
 
 fn explained(task: &Task, default_zone: &str, count: usize) -> ExplainedSchedule {
     let zone_name = task.schedule.zone_name().filter(|zone| !zone.is_empty()).unwrap_or(default_zone);
     let zone = zone::find(zone_name).unwrap_or(TimeZone::UTC);
-    let rule = task.schedule.rule();
+    let rule = task.rule();
+    let moments = task.next_moments(count);
+    let end = moments.last().copied().unwrap_or(Moment::NEVER);
+    let excluded = |(at, calendar): (Moment, String)| ExcludedMoment {
+        at: wire::timestamp(at),
+        local: local(wire::timestamp(at), &zone),
+        calendar,
+    };
     let moment = |at: Moment| ExplainedMoment {
         at: wire::timestamp(at),
         local: local(wire::timestamp(at), &zone),
@@ -67,7 +81,8 @@ fn explained(task: &Task, default_zone: &str, count: usize) -> ExplainedSchedule
         words: words(task, zone_name),
         zone: zone_name.to_owned(),
         notes: rule.notes().cloned().collect(),
-        moments: task.next_moments(count).into_iter().map(moment).collect(),
+        moments: moments.into_iter().map(moment).collect(),
+        excluded: task.excluded_moments(end, MAX_EXCLUDED).into_iter().map(excluded).collect(),
     }
 }
 
@@ -89,8 +104,22 @@ fn words(task: &Task, zone: &str) -> String {
     parts.extend(task.start_at.map(|at| format!("from {}", wire::timestamp(at))));
     parts.extend(task.end_at.map(|at| format!("until {}", wire::timestamp(at))));
     parts.extend(task.max_fires.map(|most| format!("at most {most} fires")));
+    parts.extend(task.timing.calendars.as_ref().map(|calendars| within(calendars)));
     parts.extend(task.timing.jitter_ms.map(|ms| format!("delayed by up to {}", duration(ms))));
     parts.join(", ")
+}
+
+/// Returns calendars in words, such as `only within workdays, except holidays`.
+fn within(calendars: &Calendars) -> String {
+    let (only, exclude) = calendars.names();
+    let named = |words: &str, names: Vec<String>| {
+        (!names.is_empty()).then(|| format!("{words} {}", names.join(" and ")))
+    };
+    [named("only within", only), named("except", exclude)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn duration(ms: i64) -> String {

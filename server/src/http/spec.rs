@@ -5,7 +5,7 @@ use serde_json::Value;
 use taskcenter_client::resources::{RunPayload, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
-use super::{concurrency, conflict, cron_options, overlap, retry, timing, view};
+use super::{calendars, concurrency, conflict, cron_options, overlap, retry, timing, view};
 use crate::core::run::PayloadChange;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::timing::Timing;
@@ -25,7 +25,8 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
     let overlap = spec.overlap.map(overlap::rule).transpose()?.flatten();
     let timing = timing::of_spec(&spec);
     let concurrency = spec.concurrency.into_iter().map(concurrency::limit).collect();
-    let timing = Timing { overlap, concurrency, ..timing };
+    let calendars = calendars::of_spec(spec.calendars);
+    let timing = Timing { overlap, concurrency, calendars, ..timing };
     Ok(Submission {
         data: payload(spec.data, spec.json.as_ref())?,
         name: spec.name,
@@ -136,6 +137,7 @@ pub fn of(definition: &Submission) -> TaskSpec {
         jitter_ms: timing::jitter_ms(&definition.timing),
         overlap: definition.timing.overlap.map(overlap::of),
         concurrency: concurrency::of(&definition.timing.concurrency),
+        calendars: calendars::of(definition.timing.calendars.as_deref()),
         dedup_key: match &definition.dedup {
             Dedup::Key(key) => Some(key.clone()),
             Dedup::Pair | Dedup::Nothing => None,

@@ -51,6 +51,7 @@ pub fn task(task: Task) -> TaskResource {
         jitter_ms: timing::jitter_ms(&task.timing),
         overlap: task.timing.overlap.map(super::overlap::of),
         concurrency: super::concurrency::of(&task.timing.concurrency),
+        calendars: super::calendars::of(task.timing.calendars.as_deref()),
         dedup_key,
         state: task.state.as_str().to_owned(),
         rev: task.rev,

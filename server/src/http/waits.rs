@@ -84,6 +84,10 @@ fn held(run: &Run, blocker: &Blocker) -> String {
 /// # Errors
 /// An error of the store.
 pub async fn of_task(service: &Service, task: &Task) -> Result<Option<String>, ApiError> {
+    if task.waits_for_calendar() {
+        let what = "the task waits for another version of its calendars: they leave no further moment";
+        return Ok(Some(what.to_owned()));
+    }
     if let Some(hold) = service.hold_of_task(task).await? {
         return Ok(Some(format!("the runs wait for {}", end_of_hold(&hold))));
     }

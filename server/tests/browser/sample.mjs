@@ -16,6 +16,12 @@ export async function fill(server) {
   const paused = await server.create({ name: "invoice.send", schedule: monthly });
   await server.call("POST", `/v1/tasks/${paused.id}/pause`);
   await server.call("PATCH", `/v1/tasks/${paused.id}`, { json: { region: "cn" }, labels: { team: "pay" } });
+  await server.call("POST", "/v1/calendars", {
+    name: "cn-workdays", zone: "Asia/Shanghai", description: "working hours in China", weekly: ["mon-fri 09:00-18:00"],
+    exclude: ["2026-10-01/2026-10-07"], include: ["2026-10-10 09:00-18:00"],
+  });
+  const calendars = { only: ["cn-workdays"] };
+  await server.create({ name: "report.workdays", calendars, schedule: { kind: "cron", cron: "0 10 * * *", zone: "Asia/Shanghai" } });
   const done = await server.create({ name: "mail.welcome", json: { user: 1 }, queue: "mail", labels: { team: "mail" } });
   const dead = await server.create({ name: "mail.digest", json: { user: 2 }, queue: "mail" });
   const waiting = await server.create({ name: "mail.weekly", json: { user: 3 }, queue: "nobody" });

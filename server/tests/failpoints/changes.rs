@@ -3,9 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use taskcenter_server::core::audit::{AuditPage, AuditSelection};
+use taskcenter_server::core::calendar::{Calendar, Calendars};
 use taskcenter_server::core::conflict::OnConflict;
 use taskcenter_server::core::run::{Outcome, PayloadChange, PayloadDigest};
 use taskcenter_server::core::submission::{Dedup, Submission};
+use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, TaskId};
 use taskcenter_server::engine::service::{Changed, Confirmation, Report, Result, ServiceError, definition};
 use taskcenter_server::ports::Clock;
@@ -23,6 +25,7 @@ pub async fn edits(stage: &mut Stage) {
         Box::pin(edit(stage, id)).await;
         Box::pin(edit_times(stage, id)).await;
     }
+    Box::pin(change_a_calendar(stage)).await;
     stage.pass(600).await;
     replace_by_a_create(stage).await;
     end(stage, &tasks).await;
@@ -77,6 +80,31 @@ async fn end(stage: &mut Stage, tasks: &[TaskId]) {
         cancel(stage, id).await;
     }
     wind_up(stage, Consumer::default()).await;
+}
+
+/// Another version of a calendar reaches its task, also if the node dies in between.
+async fn change_a_calendar(stage: &mut Stage) {
+    let weekly = |entry: &str| vec![entry.to_owned()];
+    let calendar =
+        Calendar { zone: "UTC".to_owned(), weekly: weekly("mon-fri"), ..Calendar::named("workdays") };
+    let put = async |running: &Running| running.service.put_calendar(&calendar, "").await;
+    stage.call(put).await.expect("the calendar is stored");
+    let calendars = Calendars::named(vec!["workdays".to_owned()], Vec::new());
+    let timing = Timing { calendars, ..Timing::default() };
+    let (schedule, start_at) = (Schedule::cron("@daily", "UTC"), Some(Moment::from_sec(4_000_000_000)));
+    let task = Submission { schedule, start_at, timing, ..one_shot(stage, "calendar") };
+    let id = submit(stage, task, None).await;
+    let calendar = Calendar { weekly: weekly("sat,sun"), ..calendar };
+    let put = async |running: &Running| running.service.put_calendar(&calendar, "").await;
+    let stored = stage.call(put).await.expect("the calendar is stored");
+    let settle = async |running: &Running| running.service.settle_calendars().await;
+    stage.call(settle).await.expect("the store answers");
+    let task = stage.task(&id).await;
+    if task.timing.calendars.map(|calendars| calendars.only) != Some(vec![stored.calendar]) {
+        stage.book.violation(format!("{id} has an earlier version of its calendar"));
+    }
+    let delete = async |running: &Running| running.service.delete(std::slice::from_ref(&id)).await;
+    stage.call(delete).await.expect("the store answers");
 }
 
 /// A create with an idempotency key gives the live task its definition, once.

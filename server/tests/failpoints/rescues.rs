@@ -77,6 +77,7 @@ async fn leave_row(stage: &Stage, id: &TaskId, advances: bool) {
         next_due_at,
         nominal_at: None,
         fires: true,
+        waits: false,
     };
     if advances {
         assert_eq!(store.advance_tasks(&[advance]).await.expect("the store answers"), [true]);

@@ -10,6 +10,7 @@ use taskcenter_server::core::concurrency::{MAX_SLOTS, WaitGroup, is_of_hold};
 use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::task::stable_hash;
+use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, AppendedLog, Attached, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
@@ -60,6 +61,8 @@ pub enum Defect {
     ForgetsTheStep,
     /// A request to cancel a run is lost with the next write of the run.
     ForgetsACancelRequest,
+    /// A task advances as if it had no calendars.
+    ForgetsTheCalendars,
 }
 
 /// Returns how far the store's clock is ahead.
@@ -148,6 +151,10 @@ fn with_own_numbers(runs: &[Run]) -> Vec<Run> {
 fn not_held(run: &Run) -> Run {
     let is_held = run.held_scope().is_some() && run.queue.is_some();
     if is_held { Run { state: RunState::Ready, hold: None, ..run.clone() } } else { run.clone() }
+}
+
+fn without_calendars(task: &Task) -> Task {
+    Task { timing: Timing { calendars: None, ..task.timing.clone() }, ..task.clone() }
 }
 
 fn second_row(run: &Run) -> Run {
@@ -246,6 +253,11 @@ impl Store for Broken {
     }
 
     async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
+        if self.defect == Defect::ForgetsTheCalendars {
+            let tasks: Vec<Task> = fires.iter().map(|fire| without_calendars(fire.task)).collect();
+            let fires = tasks.iter().zip(fires).map(|(task, fire)| Fire { task, ..fire });
+            return fire_in_two_steps(self, fires.collect()).await;
+        }
         if !self.fires_in_one_write() {
             return fire_in_two_steps(self, fires).await;
         }

@@ -199,6 +199,11 @@ fn a_forgotten_request_to_cancel_is_caught() {
 }
 
 #[test]
+fn a_store_that_forgets_the_calendars_is_caught() {
+    assert_caught(Defect::ForgetsTheCalendars, &["a wrong advance"]);
+}
+
+#[test]
 fn a_leaked_slot_is_caught() {
     assert_caught(Defect::LeaksASlot, &["a run does not end"]);
 }

@@ -1,5 +1,6 @@
 //! Random tasks of users, and random outcomes of handlers.
 
+use taskcenter_server::core::calendar::{Calendar, Calendars};
 use taskcenter_server::core::concurrency::{Limit, Scope};
 use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::overlap::{Keep, Overlap};
@@ -44,7 +45,7 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
     let overlap = has_outcome.then(|| overlap(rng)).flatten();
     let concurrency = if has_outcome { concurrency(rng, queued) } else { Vec::new() };
     Submission {
-        schedule,
+        schedule: schedule.clone(),
         start_at,
         end_at,
         max_fires,
@@ -53,7 +54,7 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
         start_within_ms: one_in(rng, 4).then(|| rng.u64(1..6_000)),
         queue: queued.then(|| if rng.bool() { name(rng) } else { QUEUES[rng.usize(..2)].to_owned() }),
         retry: rng.bool().then(|| retry(rng)),
-        timing: Timing { overlap, concurrency, ..timing(rng) },
+        timing: Timing { overlap, concurrency, calendars: calendars(rng, &schedule, now), ..timing(rng) },
         dedup: dedup(rng),
         ..Submission::named(name(rng), format!("{}", rng.u32(..200)))
     }
@@ -79,6 +80,22 @@ fn timing(rng: &mut fastrand::Rng) -> Timing {
         max: one_in(rng, 4).then(|| rng.u32(1..5)),
     };
     Timing { misfire, jitter_ms: one_in(rng, 4).then(|| rng.i64(1..6_000)), ..Timing::default() }
+}
+
+/// Returns a calendar that a repeating task excludes: one minute of each day, which begins soon.
+fn calendars(rng: &mut fastrand::Rng, schedule: &Schedule, now: Moment) -> Option<Box<Calendars>> {
+    let begin = now.plus_ms(rng.i64(-30_000..30_000)).sec().div_euclid(60).rem_euclid(24 * 60);
+    if *schedule == Schedule::Once || !one_in(rng, 3) {
+        return None;
+    }
+    let time = |minute: i64| format!("{:02}:{:02}", minute / 60, minute % 60);
+    let closed = Calendar {
+        version: 1,
+        zone: "UTC".to_owned(),
+        weekly: vec![format!("mon-sun {}-{}", time(begin), time(begin + 1))],
+        ..Calendar::named("closed")
+    };
+    Some(Box::new(Calendars { only: Vec::new(), exclude: vec![closed] }))
 }
 
 fn overlap(rng: &mut fastrand::Rng) -> Option<Overlap> {

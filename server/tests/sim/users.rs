@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskcenter_server::core::submission::Submission;
-use taskcenter_server::core::{Run, RunState, TaskId};
+use taskcenter_server::core::timing::Timing;
+use taskcenter_server::core::{Run, RunState, Task, TaskId};
 use taskcenter_server::engine::service::{
     Changed, Confirmation, IdempotencyKey, Result, ServiceError, definition,
 };
@@ -163,7 +164,7 @@ impl User {
         let edited = if self.rng.bool() {
             Submission { data: format!("edited {}", self.rng.u32(..1_000)), ..definition(&task) }
         } else {
-            self.submission()
+            continue_with_calendars(self.submission(), &task)
         };
         let rev = if one_in(&mut self.rng, 6) { task.rev + 1 } else { task.rev };
         self.changed(Kind::Edit, call(node, node.service.edit(&id, rev, edited)).await);
@@ -236,4 +237,14 @@ impl User {
         })
         .await;
     }
+}
+
+/// Returns the edit with the calendars of the task, if only these differ: the checker does not know the exact time of
+/// an edit that continues the schedule.
+fn continue_with_calendars(edited: Submission, task: &Task) -> Submission {
+    let current = definition(task);
+    let times = |of: &Submission| (of.schedule.clone(), of.start_at, of.end_at, of.max_fires);
+    let calendars =
+        if times(&edited) == times(&current) { current.timing.calendars } else { edited.timing.calendars };
+    Submission { timing: Timing { calendars, ..edited.timing }, ..edited }
 }

@@ -18,7 +18,8 @@ impl Ledger {
             None => task.state != TaskState::Cancelled,
         };
         let has_name = |task: &&Task| filter.name.as_ref().is_none_or(|name| task.name == *name);
-        let has_label = |task: &&Task| has_label(&task.labels, filter.label.as_ref());
+        let has_label =
+            |task: &&Task| filter.label.as_ref().is_none_or(|text| task.index_texts().contains(text));
         let after = |task: &&Task| page.before.as_ref().is_none_or(|before| task.id < *before);
         let newest = self.tasks.values().rev().filter(|task| !task.hidden);
         let matching = newest.filter(has_state).filter(has_name).filter(has_label).filter(after);

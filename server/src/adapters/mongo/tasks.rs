@@ -178,8 +178,11 @@ async fn advance_chunk(ledger: &Ledger, advances: &[Advance]) -> Result<Vec<bool
 pub fn advance_statements(advances: &[Advance]) -> Vec<Document> {
     let mut groups = BTreeMap::<_, Vec<&Advance>>::new();
     for advance in advances {
-        let Advance { task_id: _, rev, due, last_due_at, next_due_at, nominal_at, fires } = advance;
-        groups.entry((rev, due, last_due_at, next_due_at, nominal_at, fires)).or_default().push(advance);
+        let Advance { task_id: _, rev, due, last_due_at, next_due_at, nominal_at, fires, waits } = advance;
+        groups
+            .entry((rev, due, last_due_at, next_due_at, nominal_at, fires, waits))
+            .or_default()
+            .push(advance);
     }
     groups.values().map(|group| advance_statement(group)).collect()
 }
@@ -211,6 +214,10 @@ fn step_update(advance: &Advance) -> Document {
         let mut moments = doc! { "last_due_at": last, "next_due_at": date(next) };
         moments.extend(advance.nominal_at.map(|nominal| ("nominal_at".to_owned(), date(nominal).into())));
         return doc! { "$set": moments, "$inc": fired_count };
+    }
+    if !advance.finishes() {
+        let next = doc! { "next_due_at": "", "nominal_at": "" };
+        return doc! { "$set": { "last_due_at": last }, "$unset": next, "$inc": fired_count };
     }
     doc! {
         "$set": { "last_due_at": last, "state": "finished" },

@@ -4,6 +4,7 @@
 
 use rusqlite::{Connection, params};
 
+use crate::core::Task;
 use crate::core::labels::{self, Labels};
 use crate::ports::Result;
 
@@ -14,6 +15,14 @@ pub type Column = Option<String>;
 pub fn column(labels: &Labels) -> Column {
     // The encoding of texts cannot fail.
     (!labels.is_empty()).then(|| serde_json::to_string(&labels::texts(labels)).unwrap_or_default())
+}
+
+/// Returns the column of a task: the texts by which it is found.
+pub fn column_of_task(task: &Task) -> Column {
+    match &task.timing.calendars {
+        None => column(&task.labels),
+        Some(_) => Some(serde_json::to_string(&task.index_texts()).unwrap_or_default()),
+    }
 }
 
 fn texts(column: &str) -> Vec<String> {

@@ -7,7 +7,7 @@ use super::super::client::Client;
 use super::super::exit::Failure;
 use super::super::screen::Screen;
 use super::super::table::{self, Column};
-use super::super::{concurrency, ids, misfire, output, overlap, time};
+use super::super::{concurrency, ids, misfire, output, overlap, task_calendars, time};
 
 /// Returns the columns of a list.
 pub fn columns() -> Vec<Column> {
@@ -85,6 +85,10 @@ pub fn print(client: &Client, task: &TaskResource) -> Result<(), Failure> {
         ("start limit", table::or_dash(task.start_within_ms.map(|ms| time::format_duration(ms as i64)))),
         ("retry", table::or_dash(task.retry.as_ref().map(format_retry))),
         ("jitter", table::or_dash(task.jitter_ms.map(|ms| time::format_duration(ms as i64)))),
+        (
+            "calendars",
+            table::or_dash(task.calendars.as_ref().map(|all| table::escape(&task_calendars::format(all)))),
+        ),
         ("overlap", table::or_dash(task.overlap.map(overlap::format))),
         (
             "limits",

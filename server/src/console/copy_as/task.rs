@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Recipe, Request, Shell, option, words};
+use crate::core::calendar::Calendars;
 use crate::core::retry::RetryPolicy;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule};
@@ -52,9 +53,17 @@ pub fn spec(definition: &Submission) -> Value {
     put("jitter_ms", d.timing.jitter_ms.map(Value::from));
     put("overlap", d.timing.overlap.map(|overlap| json!(overlap)));
     put("concurrency", (!d.timing.concurrency.is_empty()).then(|| json!(d.timing.concurrency)));
+    put("calendars", d.timing.calendars.as_ref().map(|calendars| names(calendars)));
     put("misfire", (!d.timing.misfire.is_default()).then(|| json!(d.timing.misfire)));
     put("dedup_key", dedup_key(d).map(|key| json!(key)));
     Value::Object(spec)
+}
+
+/// Returns the names of calendars as the API writes them.
+fn names(calendars: &Calendars) -> Value {
+    let (only, exclude) = calendars.names();
+    let lists = [("only", only), ("exclude", exclude)].into_iter().filter(|(_, names)| !names.is_empty());
+    Value::Object(lists.map(|(field, names)| (field.to_owned(), json!(names))).collect())
 }
 
 fn retry(retry: &RetryPolicy) -> Value {
@@ -160,6 +169,9 @@ fn add(definition: &Submission) -> Vec<String> {
     for limit in &d.timing.concurrency {
         put("concurrency", Some(limit.to_string()));
     }
+    let (only, exclude) = d.timing.calendars.as_ref().map(|calendars| calendars.names()).unwrap_or_default();
+    only.into_iter().for_each(|name| put("only-within", Some(name)));
+    exclude.into_iter().for_each(|name| put("except", Some(name)));
     // A name may begin with `-`.
     add.extend(["--".to_owned(), d.name.clone()]);
     add

@@ -7,6 +7,8 @@ pub mod alerts;
 pub mod audit;
 pub mod backfill;
 pub mod bulk;
+mod calendar_choice;
+pub mod calendars;
 pub mod confirm;
 pub mod dead_groups;
 pub mod dead_letters;

@@ -34,7 +34,7 @@ pub async fn of(task: &Task, visit: &Visit) -> Result<Vec<NextMoment>> {
     let found = tokio::task::spawn_blocking(move || {
         let next = task.next_moments(MOMENTS);
         let later = next.get(MOMENTS - 1).and_then(|last| after_clock_change(&task, *last));
-        let rule = task.schedule.rule();
+        let rule = task.rule();
         let with_effective = |nominal: Moment| (nominal, task.effective(nominal, &rule));
         (next.into_iter().map(with_effective).collect::<Vec<_>>(), later.map(with_effective))
     });
@@ -72,7 +72,7 @@ fn nominal_text(nominal: Moment, zone: &TimeZone, lang: Lang) -> String {
 
 /// Returns the first moment after the next change of the clocks. `None`: a limit of fires may end the task before.
 fn after_clock_change(task: &Task, last: Moment) -> Option<Moment> {
-    let found = task.schedule.rule().after_clock_change(last)?;
+    let found = task.rule().after_clock_change(last)?;
     let is_certain = task.max_fires.is_none() && task.end_at.is_none_or(|end| found <= end);
     is_certain.then_some(found)
 }

@@ -13,6 +13,7 @@ use super::super::schedule_words;
 use super::super::time::{date_time, duration};
 use super::super::visit::{Fields, Visit};
 use super::super::words::{Words, fill};
+use super::calendar_choice;
 use super::moments::{self, NextMoment};
 use super::schedule_choices::Choices;
 use super::task_draft::{Draft, Refusal, read_time};
@@ -126,6 +127,10 @@ pub async fn preview(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let (words, mut notes) = (schedule_words::describe(&submission.schedule, t), notes(&submission.schedule));
+    submission = visit.service.preview_definition(submission).await?;
+    if let Some(calendars) = &submission.timing.calendars {
+        notes.push(format!("{}: {}", t.calendars, calendar_choice::in_words(calendars, t)));
+    }
     // The delay of a task depends on its id.
     if let Some(jitter_ms) = submission.timing.jitter_ms.take() {
         notes.push(format!("{}: {}", t.moment_jitter, fill(&t.jitter_up_to, &[&duration(jitter_ms, t)])));

@@ -16,6 +16,7 @@ use super::super::visit::{Segment, Visit};
 use super::super::words::{Words, fill};
 use super::audit;
 use super::bulk::BulkBar;
+use super::calendar_choice;
 use super::confirm::{Action, TaskAction};
 use super::labels::{self, LabelLink};
 use super::limits;
@@ -253,6 +254,13 @@ fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
     }
     if let Some(jitter_ms) = task.timing.jitter_ms {
         facts.push((&t.moment_jitter, fill(&t.jitter_up_to, &[&duration(jitter_ms, t)])));
+    }
+    if let Some(calendars) = &task.timing.calendars {
+        let mut words = calendar_choice::in_words(calendars, t);
+        if task.waits_for_calendar() {
+            words = format!("{words} · {}", t.calendars_wait);
+        }
+        facts.push((&t.calendars, words));
     }
     if let Some(overlap) = task.timing.overlap {
         facts.push((&t.overlap, overlap_choice::in_words(overlap, t)));

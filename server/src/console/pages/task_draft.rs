@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::schedule_phrase::Composed;
 use super::super::visit::Fields;
 use super::super::words::{Words, fill};
+use super::calendar_choice;
 pub use super::field_text::Refusal;
 use super::field_text::{decimal, milliseconds, positive, seconds};
 use super::limits;
@@ -61,6 +62,9 @@ pub struct Draft {
     pub overlap_max: String,
     /// One concurrency limit a line.
     pub concurrency: String,
+    /// Names of calendars.
+    pub only_within: String,
+    pub except: String,
     pub dedup_key: String,
     /// Only of a new task. Empty: the live task is returned.
     pub on_conflict: String,
@@ -105,6 +109,8 @@ impl Draft {
             overlap: text("overlap"),
             overlap_max: text("overlap_max"),
             concurrency: text("concurrency").replace("\r\n", "\n"),
+            only_within: text("only_within"),
+            except: text("except"),
             dedup_key: text("dedup_key"),
             on_conflict: text("on_conflict"),
             labels: text("labels").replace("\r\n", "\n"),
@@ -132,6 +138,8 @@ impl Draft {
             grace_sec: self.grace_sec.clone(),
             misfire_max: self.misfire_max.clone(),
             jitter_sec: self.jitter_sec.clone(),
+            only_within: self.only_within.clone(),
+            except: self.except.clone(),
             ..Self::default()
         }
     }
@@ -166,7 +174,8 @@ impl Draft {
     pub fn of(definition: &Submission, zone_name: &str, zone: &TimeZone) -> Self {
         let at = |at: Option<Moment>| at.map(|at| write_time(at, zone)).unwrap_or_default();
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-        let Timing { misfire, jitter_ms, overlap, concurrency } = definition.timing.clone();
+        let Timing { misfire, jitter_ms, overlap, concurrency, calendars } = definition.timing.clone();
+        let (only_within, except) = calendar_choice::fields(calendars.as_deref());
         let (overlap, overlap_max) = overlap_choice::choice(overlap);
         let mut draft = Self {
             name: definition.name.clone(),
@@ -186,6 +195,8 @@ impl Draft {
             overlap: overlap.to_owned(),
             overlap_max: number(overlap_max.map(u64::from)),
             concurrency: limits::lines(&concurrency),
+            only_within,
+            except,
             dedup_key: match &definition.dedup {
                 Dedup::Key(key) => key.clone(),
                 Dedup::Pair | Dedup::Nothing => String::new(),
@@ -250,7 +261,7 @@ impl Draft {
             start_within_ms: self.start_within(t)?,
             queue: (!self.queue.is_empty()).then(|| self.queue.clone()),
             retry: self.retry.policy(t)?,
-            timing: self.timing(t)?,
+            timing: self.timing(base, t)?,
             dedup,
             on_conflict: self.on_conflict(),
             ..fresh
@@ -328,7 +339,7 @@ impl Draft {
         Ok(labels)
     }
 
-    fn timing(&self, t: &Words) -> Result<Timing, Refusal> {
+    fn timing(&self, base: Option<&Submission>, t: &Words) -> Result<Timing, Refusal> {
         let policy = MisfirePolicy::ALL.into_iter().find(|policy| policy.as_str() == self.misfire);
         let grace_ms = optional_ms("grace_sec", &self.grace_sec, t)?;
         let max = positive("misfire_max", &self.misfire_max, t)?;
@@ -336,7 +347,10 @@ impl Draft {
         let jitter_ms = optional_ms("jitter_sec", &self.jitter_sec, t)?;
         let overlap = overlap_choice::policy(&self.overlap, positive("overlap_max", &self.overlap_max, t)?);
         let concurrency = limits::read("concurrency", &self.concurrency, t)?;
-        Ok(Timing { misfire: MisfireRule { policy, grace_ms, max }, jitter_ms, overlap, concurrency })
+        let base = base.and_then(|base| base.timing.calendars.as_deref());
+        let calendars = calendar_choice::read(&self.only_within, &self.except, base);
+        let misfire = MisfireRule { policy, grace_ms, max };
+        Ok(Timing { misfire, jitter_ms, overlap, concurrency, calendars })
     }
 }
 
@@ -363,6 +377,8 @@ impl Refusal {
                 "retry.factor_percent" => "factor_percent",
                 _ => "max_attempts",
             },
+            InvalidSubmission::Calendars(invalid) if invalid.field == "calendars.exclude" => "except",
+            InvalidSubmission::NeverOpen | InvalidSubmission::Calendars(_) => "only_within",
             InvalidSubmission::Timing(invalid) if invalid.field == "misfire.max" => "misfire_max",
             InvalidSubmission::Timing(invalid) if invalid.field == "jitter_ms" => "jitter_sec",
             InvalidSubmission::Timing(invalid) if invalid.field == "overlap.max" => "overlap_max",
@@ -429,6 +445,7 @@ fn optional_ms(field: &'static str, text: &str, t: &Words) -> Result<Option<i64>
 mod tests {
     use super::*;
     use crate::console::words::Lang;
+    use crate::core::calendar::Calendars;
     use crate::core::overlap::Overlap;
     use crate::core::retry::RetryPolicy;
 
@@ -476,6 +493,7 @@ mod tests {
                         jitter_ms: Some(2_500),
                         overlap: Some(Overlap::QueueAll { max: 7 }),
                         concurrency: vec!["2:queue:eu west".parse().unwrap(), "9:tag".parse().unwrap()],
+                        calendars: Calendars::named(vec!["workdays".into()], vec!["a".into(), "b".into()]),
                     },
                     queue: Some("q".to_owned()),
                     dedup,

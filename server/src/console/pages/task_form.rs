@@ -44,6 +44,8 @@ struct Page {
     preview: Option<Preview>,
     /// Names of all time zones.
     zones: Vec<String>,
+    /// Names of all calendars.
+    calendars: Vec<String>,
 }
 
 impl Page {
@@ -56,7 +58,8 @@ impl Page {
         let d = &self.d;
         let of_delivery = [&d.max_fires, &d.max_runtime_sec, &d.start_within_sec, &d.dedup_key];
         let of_misfire = [&d.misfire, &d.grace_sec, &d.misfire_max, &d.jitter_sec, &d.overlap];
-        let mut fields = of_delivery.into_iter().chain(of_misfire).chain([&d.concurrency]);
+        let mut fields =
+            of_delivery.into_iter().chain(of_misfire).chain([&d.concurrency, &d.only_within, &d.except]);
         d.ack || !d.retry.is_empty() || fields.any(|field| !field.is_empty())
     }
 
@@ -164,7 +167,7 @@ fn server_zone(visit: &Visit) -> (String, TimeZone) {
     (visit.service.time_zone().to_owned(), visit.zone())
 }
 
-fn page(visit: &Visit, target: &Target, d: Draft, key: Option<&str>) -> Result<Page> {
+async fn page(visit: &Visit, target: &Target, d: Draft, key: Option<&str>) -> Result<Page> {
     let t = visit.lang.words();
     let key = match key {
         Some(key) => key.to_owned(),
@@ -194,18 +197,19 @@ fn page(visit: &Visit, target: &Target, d: Draft, key: Option<&str>) -> Result<P
         away: Away::default(),
         preview: None,
         zones: zone::names(),
+        calendars: visit.service.calendars().await?.into_iter().map(|stored| stored.calendar.name).collect(),
     })
 }
 
 /// Shows the form for a new task.
 pub async fn new(visit: Visit) -> Response {
-    let page = require_write(&visit);
-    let page = page.and_then(|()| page_of_new(&visit)).map(|page| page.render());
-    super::answer(&visit, page)
+    super::answer(&visit, page_of_new(&visit).await)
 }
 
-fn page_of_new(visit: &Visit) -> Result<Page> {
-    page(visit, &Target::New, Draft::new(visit.service.time_zone()), None)
+async fn page_of_new(visit: &Visit) -> Result<askama::Result<String>> {
+    require_write(visit)?;
+    let draft = Draft::new(visit.service.time_zone());
+    Ok(page(visit, &Target::New, draft, None).await?.render())
 }
 
 /// Shows the form for a task.
@@ -218,7 +222,7 @@ async fn edited(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let target = Target::read(visit, id).await?;
     let (name, zone) = server_zone(visit);
     let draft = target.base().map_or_else(Draft::default, |base| Draft::of(base, &name, &zone));
-    Ok(page(visit, &target, draft, None)?.render())
+    Ok(page(visit, &target, draft, None).await?.render())
 }
 
 /// Creates the task.
@@ -256,7 +260,7 @@ async fn sent(visit: &Visit, fields: &Fields) -> Result<Response> {
         draft.set_schedule(composed);
     }
     let submission = draft.submission(target.base(), &zone_name, &zone, visit.lang.words());
-    let mut page = page(visit, &target, draft, fields.get("key"))?;
+    let mut page = page(visit, &target, draft, fields.get("key")).await?;
     (page.choices, page.away, page.moved_to) = (choices, Away::read(fields), moved_to);
     match composed {
         Err(refusal) => return Ok(refused(visit, page, refusal)),

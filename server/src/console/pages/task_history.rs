@@ -148,7 +148,12 @@ async fn changes(visit: &Visit, id: &TaskId, from: u32, to: u32) -> Result<Chang
 /// Returns the definition without its payload, which may be a document of its own.
 fn without_payload(definition: &Submission) -> String {
     let shown = Submission { data: String::new(), ..definition.clone() };
-    format!("{:#}", copy_as::spec(&shown))
+    let mut spec = copy_as::spec(&shown);
+    if let Some(calendars) = &definition.timing.calendars {
+        // Another version of a calendar is another definition, also under the same name.
+        spec["calendars"] = serde_json::json!(calendars);
+    }
+    format!("{spec:#}")
 }
 
 /// Returns the definition that a form for a task begins with: the one of a revision, or the current one.

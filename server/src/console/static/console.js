@@ -48,6 +48,7 @@ document.addEventListener("console:updated", ({ detail }) => {
 const pages = {
   o: "/", t: "/console/tasks", r: "/console/runs", d: "/console/dead-letters",
   q: "/console/queues", s: "/console/services", a: "/console/access",
+  c: "/console/calendars",
   p: "/console/operations", l: "/console/alerts", w: "/console/workers", u: "/console/audit",
 };
 let prefix = 0;

@@ -29,9 +29,9 @@ impl Misfire {
     /// absence do not count towards `max_fires`.
     pub fn after_absence(&self, task: &Task, absence: Absence, limit: usize) -> AfterAbsence {
         let mut task = task.clone();
-        let rule = task.schedule.rule();
+        let rule = task.rule();
         let (mut steps, mut examined) = (Vec::new(), 0);
-        let mut next = first(&task, absence.from).filter(|at| *at < absence.to);
+        let mut next = first(&task, &rule, absence.from).filter(|at| *at < absence.to);
         while let Some(at) = next {
             if steps.len() == limit || examined >= MAX_EXAMINED {
                 return AfterAbsence { steps, more: true };
@@ -71,11 +71,11 @@ impl Step {
 }
 
 /// Returns the first moment of the task at or after `from`.
-fn first(task: &Task, from: Moment) -> Option<Moment> {
+fn first(task: &Task, rule: &Rule, from: Moment) -> Option<Moment> {
     let next = task.nominal_due()?;
     let first = match task.schedule {
         Schedule::Once => Some(next).filter(|next| *next >= from),
-        _ => task.schedule.first(Some(next), from.max(next)),
+        _ => rule.next_from(next, from.max(next)),
     };
     first.filter(|at| task.end_at.is_none_or(|end| *at <= end))
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{COUNT_LIMIT, Count, InvalidOperation};
+use crate::core::calendar::Calendars;
 use crate::core::schedule::Rule;
 use crate::core::{Moment, Schedule, Task, TaskId};
 
@@ -12,6 +13,9 @@ pub struct Backfill {
     pub task_id: TaskId,
     /// Schedule of the task when the backfill was created. An edit of the task does not change the moments.
     pub schedule: Schedule,
+    /// Calendars of the task when the backfill was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendars: Option<Box<Calendars>>,
     /// A moment of the schedule. The grid of a period contains it, and has no begin.
     pub origin: Moment,
     /// First instant of the range.
@@ -41,27 +45,27 @@ impl Backfill {
             return Err(InvalidOperation::new("to", why));
         }
         let (task_id, schedule) = (task.id.clone(), task.schedule.clone());
-        Ok(Self { task_id, schedule, origin, from, to })
+        Ok(Self { task_id, schedule, calendars: task.timing.calendars.clone(), origin, from, to })
     }
 
     /// Returns the moments of the range after `after`, earliest first. `None`: all moments.
     pub fn moments(&self, after: Option<Moment>) -> impl Iterator<Item = Moment> + use<> {
-        let (rule, to) = (self.schedule.rule(), self.to);
-        let first = after.map_or_else(|| self.first(&rule), |after| rule.after(after));
+        let (rule, to) = (self.rule(), self.to);
+        let first = match after {
+            None => rule.next_from(self.origin, self.from),
+            Some(after) => rule.after(after),
+        };
         std::iter::successors(first, move |at| rule.after(*at)).take_while(move |at| *at < to)
+    }
+
+    fn rule(&self) -> Rule {
+        self.schedule.rule_within(self.calendars.as_deref())
     }
 
     /// Returns the number of moments.
     pub fn count(&self) -> Count {
         let most = usize::try_from(COUNT_LIMIT + 1).unwrap_or(usize::MAX);
         Count::default().plus(self.moments(None).take(most).count() as u64)
-    }
-
-    fn first(&self, rule: &Rule) -> Option<Moment> {
-        let Some(period_ms) = rule.period_ms() else { return rule.first(self.from) };
-        // Rounded up: the first moment of the grid that is not before the range.
-        let periods = -self.origin.since(self.from).div_euclid(period_ms);
-        Some(self.origin.plus_ms(periods.saturating_mul(period_ms)))
     }
 }
 
@@ -71,7 +75,7 @@ mod tests {
 
     fn backfill(schedule: Schedule, origin: i64, from: i64, to: i64) -> Backfill {
         let [origin, from, to] = [origin, from, to].map(Moment::from_sec);
-        Backfill { task_id: TaskId::new(uuid::Uuid::nil()), schedule, origin, from, to }
+        Backfill { task_id: TaskId::new(uuid::Uuid::nil()), schedule, calendars: None, origin, from, to }
     }
 
     fn seconds(backfill: &Backfill, after: Option<i64>) -> Vec<i64> {

@@ -1,6 +1,7 @@
 //! Why a definition is invalid.
 
 use super::{LAST_SEC, MAX_DATA_BYTES, MAX_KEY_BYTES, MAX_RUNTIME_SEC, MAX_START_WITHIN_MS};
+use crate::core::calendar::InvalidCalendars;
 use crate::core::concurrency::InvalidLimits;
 use crate::core::cron::InvalidCron;
 use crate::core::headers::InvalidHeaders;
@@ -42,6 +43,12 @@ pub enum InvalidSubmission {
     /// The schedule has no moment between start and end.
     #[error("the schedule has no moment before end_time")]
     NeverDue,
+    /// The calendars exclude every moment of the schedule.
+    #[error("the calendars leave no moment of the schedule: choose other calendars, or another schedule")]
+    NeverOpen,
+    /// Invalid calendars.
+    #[error(transparent)]
+    Calendars(#[from] InvalidCalendars),
     /// Not between 1 and [`MAX_RUNTIME_SEC`].
     #[error("max_runtime should be between 1 and {MAX_RUNTIME_SEC} seconds")]
     MaxRuntime,

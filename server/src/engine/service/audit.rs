@@ -244,7 +244,9 @@ fn outcome_of(error: &ServiceError) -> &'static str {
         | ServiceError::User(_)
         | ServiceError::Operation(_)
         | ServiceError::Silence(_)
-        | ServiceError::Hold(_) => "invalid",
+        | ServiceError::Hold(_)
+        | ServiceError::Calendar(_) => "invalid",
+        ServiceError::CalendarInUse { .. } => "in use",
         ServiceError::TooManyOperations => "too many operations",
         ServiceError::NotFound => "not found",
         ServiceError::Over(_) => "over",

@@ -4,6 +4,7 @@ use super::PortError;
 use crate::core::RunState;
 use crate::core::access::{InvalidToken, Scope};
 use crate::core::alert::InvalidSilence;
+use crate::core::calendar::InvalidCalendar;
 use crate::core::hold::InvalidHold;
 use crate::core::operation::InvalidOperation;
 use crate::core::submission::InvalidSubmission;
@@ -65,6 +66,16 @@ pub enum ServiceError {
     /// As many live views are open as the node allows.
     #[error("too many viewers watch events of this node: close some, or raise server.max_viewers")]
     TooManyViewers,
+    /// The calendar breaks a rule.
+    #[error(transparent)]
+    Calendar(#[from] InvalidCalendar),
+    /// Live tasks have the calendar.
+    #[error("the calendar is in use by {}", named(.tasks, *.more))]
+    CalendarInUse {
+        tasks: Vec<TaskId>,
+        /// Whether further tasks have the calendar.
+        more: bool,
+    },
     /// As many silences exist as are allowed.
     #[error("1000 silences exist: remove one first")]
     TooManySilences,
@@ -119,6 +130,13 @@ pub enum Stale {
     /// The run is no longer in the worker's hands.
     #[error("the run is {}", .0.as_str())]
     Run(RunState),
+}
+
+/// Returns the tasks that prevent a delete, and what to do.
+fn named(tasks: &[TaskId], more: bool) -> String {
+    let ids: Vec<&str> = tasks.iter().map(TaskId::as_str).collect();
+    let more = if more { " and further tasks" } else { "" };
+    format!("task {}{more}: cancel the tasks, or give them other calendars", ids.join(", "))
 }
 
 impl From<CannotChange> for ServiceError {

@@ -70,6 +70,7 @@ impl Service {
         scope: KeyScope,
     ) -> Result<Vec<Result<Submitted>>> {
         self.require(Scope::TaskWrite)?;
+        let submissions = self.with_calendars_of_all(submissions).await?;
         let now = self.now();
         let mut ids: Vec<TaskId> = submissions.iter().map(|_| self.fresh_id(now)).collect();
         // Lists have the order of the request, and the indexes grow at their end.

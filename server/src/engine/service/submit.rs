@@ -107,6 +107,7 @@ impl Service {
     /// [`ServiceError::KeyHeld`] if the submission refuses a live task with its key;
     /// [`ServiceError::Port`]: the task may or may not be stored, so repeat the call.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted> {
+        let submission = self.with_calendars(submission).await?;
         let now = self.now();
         let accepted = self.accept(self.fresh_id(now), submission, now);
         let answered = self.submit_all(Checked::from_iter([accepted]), now).await;

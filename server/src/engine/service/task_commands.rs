@@ -34,9 +34,16 @@ pub struct Deleted {
 
 /// Decides on a task, given its revisions that have open runs. The result is the changed task with a row
 /// to insert, or `None` if there is nothing to change.
-trait Decide: Fn(&Task, &[u32], Moment) -> Decision {}
+pub(super) trait Decide: Fn(&Task, &[u32], Moment) -> Decision {}
 impl<F: Fn(&Task, &[u32], Moment) -> Decision> Decide for F {}
-type Decision = std::result::Result<Option<(Task, Option<Run>)>, CannotChange>;
+pub(super) type Decision = std::result::Result<Option<(Task, Option<Run>)>, CannotChange>;
+
+/// Returns the row of the due moments that an edit drops.
+pub(super) fn dropped_row(task: &Task, edited: &Task, now: Moment) -> Option<Run> {
+    let missed = task_change::dropped(task, edited, now)?;
+    let reason = format!("edited: {} moments were due", missed.stretch.count);
+    Some(Run::skipped(task, missed.from, missed.stretch, reason, "", now))
+}
 
 impl Service {
     /// Gives a task at revision `rev` another definition. A task whose schedule does not change keeps its
@@ -49,7 +56,7 @@ impl Service {
     /// [`ServiceError::NotFound`], or a port's error.
     pub async fn edit(&self, id: &TaskId, rev: u32, definition: Submission) -> Result<Changed> {
         self.require(Scope::TaskWrite)?;
-        let definition = self.with_queue(definition);
+        let definition = self.with_calendars(self.with_queue(definition)).await?;
         self.require_task(&definition)?;
         let edit = |task: &Task, open: &[u32], now| self.edited(task, &definition, open, now).map(Some);
         self.decide_due(id, rev, &definition).await?;
@@ -65,10 +72,7 @@ impl Service {
         now: Moment,
     ) -> std::result::Result<(Task, Option<Run>), CannotChange> {
         let edited = task_change::edit(task, definition.clone(), open, now)?;
-        let row = task_change::dropped(task, &edited, now).map(|missed| {
-            let reason = format!("edited: {} moments were due", missed.stretch.count);
-            Run::skipped(task, missed.from, missed.stretch, reason, "", now)
-        });
+        let row = dropped_row(task, &edited, now);
         Ok((edited.defined_by(self.caller.shown_name()), row))
     }
 
@@ -100,7 +104,7 @@ impl Service {
         self.change(AuditAction::TaskResume, id, rev, resume).await
     }
 
-    async fn change(
+    pub(super) async fn change(
         &self,
         action: AuditAction,
         id: &TaskId,

@@ -333,6 +333,38 @@ async fn invalid_options_end_with_2_before_any_request() {
 }
 
 #[tokio::test]
+async fn calendars_are_managed_by_name() {
+    let data = data_dir();
+    let dev = Dev::start(data.path(), &[]).await;
+    let put = [
+        "calendar",
+        "put",
+        "workdays",
+        "--zone",
+        "Asia/Shanghai",
+        "--weekly",
+        "mon-fri",
+        "--exclude",
+        "2033-10-01/2033-10-07",
+    ];
+    let workdays = dev.json(&put).await;
+    assert_eq!((text(&workdays, "zone"), workdays["version"].as_u64()), ("Asia/Shanghai", Some(1)));
+    let task = dev.json(&["task", "add", "report", "--cron", "@daily", "--only-within", "workdays"]).await;
+    assert_eq!(task["calendars"], serde_json::json!({"only": ["workdays"]}));
+    let id = text(&task, "id");
+    let (_, out, _) = dev.run(&["calendar", "get", "workdays"]).await;
+    assert!(out.contains(id) && out.contains("mon-fri"), "{out}");
+    let (_, out, _) = dev.run(&["calendar", "list"]).await;
+    assert!(out.contains("Asia/Shanghai"), "{out}");
+    let (code, _, error) = dev.run(&["calendar", "delete", "workdays"]).await;
+    assert!(code != 0 && error.contains(id), "{error}");
+    let cleared = dev.json(&["task", "edit", id, "--clear", "calendars"]).await;
+    assert!(cleared["task"].get("calendars").is_none(), "{cleared}");
+    assert_eq!(dev.run(&["calendar", "delete", "workdays"]).await.0, 0);
+    assert_eq!(dev.running.stop().await, 0);
+}
+
+#[tokio::test]
 async fn services_are_managed_by_name() {
     let data = data_dir();
     let dev = Dev::start(data.path(), &[]).await;

@@ -8,6 +8,7 @@ mod alerts;
 mod audit;
 mod backfills;
 mod browser;
+mod calendars;
 mod composer;
 mod copies;
 mod cost;
@@ -31,7 +32,7 @@ use crate::http::{Server, Setup};
 use browser::{Browser, Shown};
 
 /// Pages that exist without any task.
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 18] = [
     "/",
     "/console/tasks",
     "/console/runs",
@@ -43,6 +44,8 @@ const PAGES: [&str; 16] = [
     "/console/holds/new",
     "/console/workers",
     "/console/services",
+    "/console/calendars",
+    "/console/calendars/new",
     "/console/access",
     "/console/access/users/new",
     "/console/access/tokens/new",

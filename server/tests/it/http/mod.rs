@@ -5,6 +5,7 @@ mod alerts;
 mod attempts;
 mod audit;
 mod backfills;
+mod calendars;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod concurrency;

@@ -31,6 +31,7 @@ pub async fn a_paused_task_keeps_its_place_and_does_not_advance(on: &Stage) {
         next_due_at: Some(due.plus_ms(1_000)),
         nominal_at: None,
         fires: true,
+        waits: false,
     };
     assert_eq!(
         on.store.advance_tasks(&[Advance { rev: task.rev, ..advance.clone() }, advance]).await.unwrap(),
@@ -87,6 +88,7 @@ pub async fn an_edit_lists_the_runs_that_fired_before_and_lets_them_continue(on:
         next_due_at: Some(NOW.plus_ms(1_000)),
         nominal_at: None,
         fires: true,
+        waits: false,
     };
     assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);
     let edited = Submission { data: "new".to_owned(), ..definition(&task) };

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod backfills;
+mod calendars;
 mod cancellation;
 mod changes;
 mod commands;
@@ -128,6 +129,7 @@ impl Stage {
             next_due_at: task.due_after(due, fired),
             nominal_at: None,
             fires: true,
+            waits: false,
         };
         assert_eq!(self.store.advance_tasks(&[advance]).await.unwrap(), [true]);
         publish::publish(&self.node, admission::gate(&self.node, vec![run.clone()], now).await).await;
@@ -237,6 +239,15 @@ on_every_store! {
         the_last_submission_of_a_batch_decides
         debounced_creates_fire_once_with_the_last_payload
         a_debounced_create_after_the_fire_starts_a_task;
+    calendars:
+        a_task_has_the_content_of_its_calendars
+        another_version_gives_its_tasks_other_moments
+        moments_that_are_due_are_decided_under_the_version_before
+        a_task_without_a_moment_waits_for_another_version
+        the_last_moment_of_a_calendar_does_not_finish_the_task
+        the_leading_node_gives_the_version_to_tasks_that_were_missed
+        a_calendar_in_use_is_not_deleted
+        an_edit_of_the_calendars_continues_the_schedule;
     due_moments:
         an_edit_of_the_times_decides_the_due_moments
         an_edit_follows_the_misfire_policy_of_the_task

@@ -120,6 +120,7 @@ pub async fn past_revisions_with_open_runs_are_kept(on: &Stage) {
             next_due_at,
             nominal_at: None,
             fires: true,
+            waits: false,
         };
         assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);
         runs.push(run);

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use taskcenter_server::adapters::fault::{Faulty, Plan};
 use taskcenter_server::core::access::{Grant, Scope};
+use taskcenter_server::core::calendar::Calendar;
 use taskcenter_server::core::callback_service::CallbackService;
 use taskcenter_server::core::change::ChangeFilter;
 use taskcenter_server::core::hold::HoldScope;
@@ -107,6 +108,11 @@ fn operation() -> Operation {
 
 fn shop() -> CallbackService {
     CallbackService { name: "shop".to_owned(), ..CallbackService::default() }
+}
+
+fn workdays() -> Calendar {
+    let weekly = vec!["mon-fri".to_owned()];
+    Calendar { zone: "UTC".to_owned(), weekly, ..Calendar::named("workdays") }
 }
 
 fn silence() -> NewSilence {
@@ -212,6 +218,10 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, watch_changes(ChangeFilter::default()));
     call!(TaskRead, outcomes_on(NOW));
     call!(TaskRead unlimited, last_hour());
+    call!(TaskRead, calendars());
+    call!(TaskRead, calendar("workdays"));
+    call!(TaskRead, tasks_of_calendar("workdays", 10));
+    call!(TaskRead, preview_definition(submission()));
     call!(TaskRead, alerts());
     call!(TaskRead, silences());
     call!(TaskRead, holds());
@@ -264,6 +274,8 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite, continue_operation(&task.to_string()));
     call!(TaskWrite unlimited, hold(new_hold()));
     call!(TaskWrite unlimited, release_hold(HoldScope::Queue, "q"));
+    call!(TaskWrite unlimited, put_calendar(&workdays(), ""));
+    call!(TaskWrite unlimited, remove_calendar("workdays"));
     call!(TaskWrite unlimited, silence_alert(silence()));
     call!(TaskWrite unlimited, unsilence_alert("0"));
     call!(TaskWrite unlimited, test_alert_channel("ops"));
@@ -275,6 +287,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskWrite unlimited, open_session("ann", "taskdash", 1_000));
     call!(TaskWrite unlimited, session("token", "taskdash"));
 
+    call!(Admin unlimited, settle_calendars());
     call!(Admin unlimited, running_operations());
     call!(Admin unlimited, unrecorded_operations());
     call!(Admin unlimited, record_operation_end(&operation()));

@@ -129,6 +129,7 @@ async fn refused(on: &Stage, id: &TaskId, retry: RetryPolicy) -> Run {
         next_due_at: task.due_after(due, 1),
         nominal_at: None,
         fires: true,
+        waits: false,
     };
     assert_eq!(on.store.advance_tasks(&[advance]).await.unwrap(), [true]);
     run

@@ -133,12 +133,12 @@ pub async fn the_results_of_many_steps_are_in_order(on: &dyn Fixture) {
 pub async fn a_stored_step_equals_the_rule_in_core(on: &dyn Fixture) {
     let full = || Task { state: TaskState::Active, next_due_at: Some(PAST), ..full_task() };
     for fires in [true, false] {
-        for next_due_at in [Some(PAST.plus_ms(60_000)), None] {
+        for (next_due_at, waits) in [(Some(PAST.plus_ms(60_000)), false), (None, false), (None, true)] {
             for task in [task(), full()] {
                 insert(&*on.one(), &task).await;
                 let nominal_at = next_due_at.and(task.nominal_at).map(|at| at.plus_ms(60_000));
                 let last_due_at = PAST.plus_ms(9);
-                let advance = Advance { last_due_at, next_due_at, nominal_at, fires, ..fire(&task) };
+                let advance = Advance { last_due_at, next_due_at, nominal_at, fires, waits, ..fire(&task) };
                 assert!(step(&*on.one(), &advance).await);
                 assert_eq!(stored(&*on.two(), &task).await, task.stepped(&advance), "{advance:?}");
             }

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use taskcenter_server::core::calendar::{Calendar, Calendars};
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, PayloadChange};
+use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Schedule, Task, TaskId, TaskState};
-use taskcenter_server::ports::{Attached, Fire, Page, ReplacedTask, RunFilter, RunPage, Store, TaskFilter};
+use taskcenter_server::ports::{
+    Advance, Attached, Fire, Page, ReplacedTask, RunFilter, RunPage, Store, TaskFilter,
+};
 
 use super::Fixture;
 use super::samples::{PAST, due_at, ended, fire, run_until, task, unique};
@@ -51,6 +55,32 @@ pub async fn tasks_are_listed_by_label_and_state(on: &dyn Fixture) {
     assert_eq!(store.list_tasks(&filter, &next).await.unwrap(), rows[..1]);
     let filter = TaskFilter { name: Some("other".into()), ..filter };
     assert_eq!(store.list_tasks(&filter, &Page { limit: 9, before: None }).await.unwrap(), rows[4..]);
+}
+
+pub async fn tasks_are_listed_by_calendar(on: &dyn Fixture) {
+    let rows =
+        [within(&["workdays"], labelled(&[("team", "pay")])), task(), within(&["workdays", "eu"], task())];
+    on.one().insert_tasks(rows.to_vec()).await;
+    let store = &on.two();
+    assert_eq!(
+        tasks(store, "calendar:workdays", Some(TaskState::Active), 9).await,
+        [rows[2].id.clone(), rows[0].id.clone()]
+    );
+    assert_eq!(tasks(store, "team=pay", None, 9).await, [rows[0].id.clone()]);
+    assert_eq!(on.two().task(&rows[0].id).await.unwrap().unwrap(), rows[0], "a calendar is no label");
+    let write_id = Some(unique().to_string());
+    let other = within(&["eu"], Task { rev: 2, write_id, ..rows[2].clone() });
+    assert_eq!(on.one().replace_task(&rows[2], &other, Attached::NONE).await.unwrap(), ReplacedTask::Done);
+    assert_eq!(tasks(store, "calendar:workdays", None, 9).await, [rows[0].id.clone()]);
+    let waits = Advance { next_due_at: None, waits: true, ..fire(&other) };
+    assert_eq!(on.one().advance_tasks(&[waits]).await.unwrap(), [true]);
+    assert_eq!(tasks(store, "calendar:eu", Some(TaskState::Active), 9).await, [rows[2].id.clone()]);
+}
+
+fn within(calendars: &[&str], task: Task) -> Task {
+    let named = calendars.iter().map(|name| Calendar { version: 1, ..Calendar::named(*name) });
+    let calendars = Calendars { only: named.collect(), exclude: Vec::new() };
+    Task { timing: Timing { calendars: Some(Box::new(calendars)), ..Timing::default() }, ..task }
 }
 
 pub async fn the_label_of_a_task_follows_its_changes(on: &dyn Fixture) {

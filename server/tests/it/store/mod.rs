@@ -157,6 +157,7 @@ on_every_store! {
         queues_count_their_runs_by_state;
     labels:
         tasks_are_listed_by_label_and_state
+        tasks_are_listed_by_calendar
         the_label_of_a_task_follows_its_changes
         a_step_and_a_fire_keep_the_labels
         runs_are_listed_by_label_and_state

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use taskcenter_server::core::calendar::{Calendar, Calendars};
 use taskcenter_server::core::concurrency::{Limit, Scope};
 use taskcenter_server::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
 use taskcenter_server::core::headers::Headers;
@@ -119,6 +120,7 @@ pub fn full_task() -> Task {
             jitter_ms: Some(9),
             overlap: Some(Overlap::QueueAll { max: 7 }),
             concurrency: vec![Limit { max: 7, scope: Scope::Queue, key: Some("$k.1".to_owned()) }],
+            calendars: Some(Box::new(calendars())),
         },
         nominal_at: Some(PAST.plus_ms(-7)),
         anchored_at: PAST.plus_ms(3),
@@ -143,6 +145,19 @@ pub fn full_task() -> Task {
     }
 }
 
+fn calendars() -> Calendars {
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+    let workdays = Calendar {
+        version: 7,
+        zone: "Asia/Shanghai".to_owned(),
+        weekly: texts(&["mon-fri 09:00-18:00"]),
+        include: texts(&["2026-10-10"]),
+        exclude: texts(&["2026-10-01/2026-10-07"]),
+        ..Calendar::named("work.days")
+    };
+    Calendars { only: vec![workdays], exclude: vec![Calendar { version: 1, ..Calendar::named("nights") }] }
+}
+
 /// Returns the ids of an answer, in order.
 pub fn ids(tombstones: Vec<Tombstone>) -> Vec<TaskId> {
     tombstones.into_iter().map(|tombstone| tombstone.id).collect()
@@ -159,6 +174,7 @@ pub fn fire(task: &Task) -> Advance {
         next_due_at: Some(due.plus_ms(60_000)),
         nominal_at: None,
         fires: true,
+        waits: false,
     }
 }
 

@@ -31,6 +31,23 @@ fn cron_from(expression: &str, from_ms: i64) -> Option<Moment> {
     found.map(|second| Moment::from_ms(second * 1_000))
 }
 
+/// Returns whether the calendar of a task excludes a moment. The simulator only uses calendars that exclude one
+/// minute of each day in UTC.
+fn is_closed(task: &Task, moment: Moment) -> bool {
+    let Some(calendars) = &task.timing.calendars else { return false };
+    let minute = moment.ms().div_euclid(60_000).rem_euclid(24 * 60);
+    let begin = format!(" {:02}:{:02}-", minute / 60, minute % 60);
+    calendars.exclude.iter().any(|calendar| calendar.weekly.iter().any(|entry| entry.contains(&begin)))
+}
+
+/// Returns the first moment from `moment` on that no calendar excludes.
+fn opened(task: &Task, mut moment: Option<Moment>) -> Option<Moment> {
+    while let Some(closed) = moment.filter(|moment| is_closed(task, *moment)) {
+        moment = next(task, closed);
+    }
+    moment
+}
+
 fn within(task: &Task, moment: Option<Moment>) -> Option<Moment> {
     moment.filter(|moment| task.end_at.is_none_or(|end| moment.ms() <= end.ms()))
 }
@@ -75,7 +92,7 @@ pub fn first(task: &Task) -> Option<Moment> {
             None => cron_from(expression, begin),
         },
     };
-    within(task, moment)
+    within(task, opened(task, moment))
 }
 
 /// Returns the first moment after an edit of the times. A new period counts from the last moment.
@@ -85,7 +102,7 @@ pub fn first_after_edit(before: &Task, after: &Task) -> Option<Moment> {
             if before.start_at == after.start_at =>
         {
             let from = after.anchored_at.max(last.plus_ms(1));
-            within(after, Some(grid_from(last, *period_ms, from)))
+            within(after, opened(after, Some(grid_from(last, *period_ms, from))))
         }
         _ => first(after),
     }
@@ -96,15 +113,24 @@ pub fn after(task: &Task, moment: Moment, fired: u64) -> Option<Moment> {
     if task.max_fires.is_some_and(|max| fired >= max) {
         return None;
     }
-    let next = match &task.schedule {
+    within(task, opened(task, next(task, moment)))
+}
+
+/// Returns whether calendars exclude every moment after `moment` before the end of the task.
+pub fn waits(task: &Task, moment: Moment, fired: u64) -> bool {
+    let has_fires = task.max_fires.is_none_or(|max| fired < max);
+    has_fires && after(task, moment, fired).is_none() && within(task, next(task, moment)).is_some()
+}
+
+fn next(task: &Task, moment: Moment) -> Option<Moment> {
+    match &task.schedule {
         Schedule::Once => None,
         Schedule::Every { period_ms } => Some(Moment::from_ms(moment.ms() + period_ms)),
         Schedule::Cron { expression, .. } => match period_ms(expression) {
             Some(period) => Some(Moment::from_ms(moment.ms() + period)),
             None => cron_from(expression, moment.ms() + 1),
         },
-    };
-    within(task, next)
+    }
 }
 
 /// Returns the number of moments from `from` to `to`, both included; `None` if `to` is no moment.

@@ -1,6 +1,7 @@
 //! Checks of task writes: inserts, advances, revisions, cancellations.
 
-use taskcenter_server::core::{Moment, RunId, RunState, Task, TaskId, TaskState};
+use taskcenter_server::core::calendar::Calendars;
+use taskcenter_server::core::{Moment, RunId, RunState, Schedule, Task, TaskId, TaskState};
 
 use super::{Book, Checker, TaskStory, model};
 
@@ -106,7 +107,8 @@ impl Checker {
             self.violation(book, "a moment was decided before it was due", what);
         }
         let next = model::after(before, last, after.fired_count);
-        let state = if next.is_some() { TaskState::Active } else { TaskState::Finished };
+        let stays = next.is_some() || model::waits(before, last, after.fired_count);
+        let state = if stays { TaskState::Active } else { TaskState::Finished };
         if fires > 1 || !model::waits_for(after, next) || after.state != state {
             self.violation(book, "a wrong advance", format!("{before:?} to {after:?}, expected {next:?}"));
         }
@@ -200,8 +202,8 @@ impl Checker {
     }
 }
 
-type Times<'a> = (&'a taskcenter_server::core::Schedule, Option<Moment>, Option<Moment>, Option<u64>);
+type Times<'a> = (&'a Schedule, Option<Moment>, Option<Moment>, Option<u64>, &'a Option<Box<Calendars>>);
 
 fn times(task: &Task) -> Times<'_> {
-    (&task.schedule, task.start_at, task.end_at, task.max_fires)
+    (&task.schedule, task.start_at, task.end_at, task.max_fires, &task.timing.calendars)
 }

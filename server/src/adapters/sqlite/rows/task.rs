@@ -38,7 +38,7 @@ impl TaskRow {
             next_due_at: task.next_due_at.map(Moment::ms),
             dedup_key: task.dedup_key.clone(),
             hidden: task.hidden,
-            labels: labels::column(&task.labels),
+            labels: labels::column_of_task(task),
             doc: document(task)?,
         })
     }
@@ -50,7 +50,7 @@ impl TaskRow {
             && self.state == before.state
             && self.dedup_key == before.dedup_key
             && self.hidden == before.hidden
-            && self.labels == labels::column(&before.labels)
+            && self.labels == labels::column_of_task(before)
     }
 
     /// Returns what the table of labels has about the task.
@@ -155,7 +155,7 @@ impl TaskChange {
 
     fn new(before: &Task, after: &Task) -> Result<Self> {
         let row = TaskRow::new(after)?;
-        let shown = labels::column(&before.labels).filter(|_| !before.hidden);
+        let shown = labels::column_of_task(before).filter(|_| !before.hidden);
         let labels_before = (shown, before.state);
         Ok(Self { only_steps: row.only_steps(before), row, labels_before, before: None })
     }
