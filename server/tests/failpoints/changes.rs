@@ -194,9 +194,9 @@ async fn edit_times(stage: &mut Stage, id: &TaskId) {
     }
 }
 
-/// A worker reports a run as dead, and a user redrives the run with another payload. The run keeps the original.
+/// A worker reports a run as dead, and a user redrives the run with another payload, once. The run keeps the original.
 async fn redrive_a_dead_run(stage: &mut Stage) {
-    let Some(run) = lease(stage).await.pop() else { return };
+    let Some(run) = lease(stage).await.into_iter().rfind(|run| run.edited.is_none()) else { return };
     let report = Report {
         attempt: run.attempt,
         token: run.token.clone(),

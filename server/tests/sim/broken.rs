@@ -51,8 +51,6 @@ pub enum Defect {
     ExceedsALimit,
     /// Ready runs of every queue are found, whatever queues are asked for.
     IgnoresTheQueues,
-    /// A run that must wait for the end of a hold is stored as ready.
-    IgnoresAHold,
     /// Runs that wait for the end of a hold are never found.
     ForgetsHeldRuns,
     /// A slot is given to several runs.
@@ -145,12 +143,6 @@ fn with_own_numbers(runs: &[Run]) -> Vec<Run> {
     runs.iter()
         .map(|run| Run { slots: run.slots.iter().map(|slot| own(run, slot)).collect(), ..run.clone() })
         .collect()
-}
-
-/// Returns a run that waits for the end of a hold as a run that is ready.
-fn not_held(run: &Run) -> Run {
-    let is_held = run.held_scope().is_some() && run.queue.is_some();
-    if is_held { Run { state: RunState::Ready, hold: None, ..run.clone() } } else { run.clone() }
 }
 
 fn without_calendars(task: &Task) -> Task {
@@ -370,9 +362,6 @@ impl Store for Broken {
         }
         if self.defect == Defect::SharesASlot {
             return self.inner.update_runs(&with_own_slots(runs)).await;
-        }
-        if self.defect == Defect::IgnoresAHold {
-            return self.inner.update_runs(&runs.iter().map(not_held).collect::<Vec<_>>()).await;
         }
         if self.defect == Defect::IgnoresTheVersion {
             return self.inner.update_runs(&self.with_stored_versions(runs).await?).await;

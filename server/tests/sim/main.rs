@@ -219,13 +219,8 @@ fn an_exceeded_limit_is_caught() {
 }
 
 #[test]
-fn an_ignored_hold_of_a_queue_is_caught() {
+fn an_ignored_hold_is_caught() {
     assert_caught(Defect::IgnoresTheQueues, &["a run was leased during a hold"]);
-}
-
-#[test]
-fn an_ignored_hold_of_a_tag_is_caught() {
-    assert_caught(Defect::IgnoresAHold, &["a run was leased during a hold"]);
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Service {
         };
         let least = if holds.is_empty() { 0 } else { READ_BESIDE_HOLDS };
         let limit = (u64::from(wanted) + reservations.len()).max(least).min(u64::from(MAX_READ.max(wanted)));
-        loop {
+        for _ in 0..TRIES {
             let ready = self.shared.ports.store.ready_runs(&queues, limit as u32).await?;
             let has_read = !ready.is_empty();
             let open = self.keep_back(ready, &holds).await?;
@@ -151,6 +151,7 @@ impl Service {
                 return Ok(reservations.reserve(open, wanted as usize));
             }
         }
+        Ok(reservations.reserve(Vec::new(), 0))
     }
 
     /// Leases runs, with slots if the request has an id. Returns those that no other call has changed. Runs
