@@ -10,7 +10,6 @@ use taskcenter_server::core::concurrency::{MAX_SLOTS, WaitGroup, is_of_hold};
 use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::task::stable_hash;
-use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, AppendedLog, Attached, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
@@ -49,8 +48,8 @@ pub enum Defect {
     LeaksASlotOfALimit,
     /// The slots of limits are given to any number of runs.
     ExceedsALimit,
-    /// Ready runs of every queue are found, whatever queues are asked for.
-    IgnoresTheQueues,
+    /// A hold ends at once.
+    ForgetsAHold,
     /// Runs that wait for the end of a hold are never found.
     ForgetsHeldRuns,
     /// A slot is given to several runs.
@@ -59,8 +58,6 @@ pub enum Defect {
     ForgetsTheStep,
     /// A request to cancel a run is lost with the next write of the run.
     ForgetsACancelRequest,
-    /// A task advances as if it had no calendars.
-    ForgetsTheCalendars,
 }
 
 /// Returns how far the store's clock is ahead.
@@ -143,10 +140,6 @@ fn with_own_numbers(runs: &[Run]) -> Vec<Run> {
     runs.iter()
         .map(|run| Run { slots: run.slots.iter().map(|slot| own(run, slot)).collect(), ..run.clone() })
         .collect()
-}
-
-fn without_calendars(task: &Task) -> Task {
-    Task { timing: Timing { calendars: None, ..task.timing.clone() }, ..task.clone() }
 }
 
 fn second_row(run: &Run) -> Run {
@@ -245,11 +238,6 @@ impl Store for Broken {
     }
 
     async fn fire(&self, fires: Vec<Fire<'_>>) -> Result<Vec<Fired>> {
-        if self.defect == Defect::ForgetsTheCalendars {
-            let tasks: Vec<Task> = fires.iter().map(|fire| without_calendars(fire.task)).collect();
-            let fires = tasks.iter().zip(fires).map(|(task, fire)| Fire { task, ..fire });
-            return fire_in_two_steps(self, fires.collect()).await;
-        }
         if !self.fires_in_one_write() {
             return fire_in_two_steps(self, fires).await;
         }
@@ -298,9 +286,6 @@ impl Store for Broken {
     }
 
     async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
-        if self.defect == Defect::IgnoresTheQueues {
-            return self.inner.ready_runs(&super::random_input::queues(), limit).await;
-        }
         self.inner.ready_runs(queues, limit).await
     }
 

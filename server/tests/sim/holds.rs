@@ -6,6 +6,7 @@ use taskcenter_server::core::Moment;
 use taskcenter_server::core::hold::{Hold, HoldScope};
 use taskcenter_server::engine::service::NewHold;
 
+use super::broken::Defect;
 use super::random_input;
 use super::time::sleep_ms;
 use super::users::call;
@@ -31,6 +32,9 @@ pub async fn run(world: Arc<World>) {
         let Some(Ok(hold)) = call(&node, node.service.hold(new)).await else { continue };
         world.checker.log(|| format!("held {hold:?}"));
         world.checker.held(&hold);
+        if world.defect == Some(Defect::ForgetsAHold) {
+            call(&node, node.service.release_hold(hold.scope, &hold.name)).await;
+        }
         sleep_ms(rng.u64(5_000..40_000)).await;
         release(&world, &mut rng, &hold, until).await;
     }

@@ -199,11 +199,6 @@ fn a_forgotten_request_to_cancel_is_caught() {
 }
 
 #[test]
-fn a_store_that_forgets_the_calendars_is_caught() {
-    assert_caught(Defect::ForgetsTheCalendars, &["a wrong advance"]);
-}
-
-#[test]
 fn a_leaked_slot_is_caught() {
     assert_caught(Defect::LeaksASlot, &["a run does not end"]);
 }
@@ -220,7 +215,7 @@ fn an_exceeded_limit_is_caught() {
 
 #[test]
 fn an_ignored_hold_is_caught() {
-    assert_caught(Defect::IgnoresTheQueues, &["a run was leased during a hold"]);
+    assert_caught(Defect::ForgetsAHold, &["a run was leased during a hold"]);
 }
 
 #[test]
