@@ -92,6 +92,12 @@ impl Holds {
     }
 }
 
+/// Returns the hold whose end a run with this tag and queue must wait for: of its tag, or else of its queue.
+pub fn find_for<'a>(holds: &'a [Hold], tag: &str, queue: Option<&str>, now: Moment) -> Option<&'a Hold> {
+    let of_queue = || queue.and_then(|queue| find(holds, HoldScope::Queue, queue, now));
+    find(holds, HoldScope::Tag, tag, now).or_else(of_queue)
+}
+
 /// Returns the hold that pauses a queue or a tag at `now`.
 pub fn find<'a>(holds: &'a [Hold], scope: HoldScope, name: &str, now: Moment) -> Option<&'a Hold> {
     holds.iter().find(|hold| hold.covers(scope, name, now))

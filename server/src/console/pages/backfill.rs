@@ -10,12 +10,12 @@ use super::super::problem::{Problem, Result};
 use super::super::schedule_words;
 use super::super::sent_form::SentForm;
 use super::super::visit::{Fields, Segment, Visit};
+use super::field_time::read_time;
 use super::operation_new::number;
 use super::operation_rows::{count_text, operation_href};
 use super::rows::task_href;
 use super::task::require_write;
 use super::task_actions::idempotency_key;
-use super::task_draft::read_time;
 use crate::core::{Moment, Task, TaskId};
 use crate::engine::service::{NewBackfill, ServiceError};
 

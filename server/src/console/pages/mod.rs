@@ -14,6 +14,7 @@ pub mod dead_groups;
 pub mod dead_letters;
 pub mod events;
 mod field_text;
+mod field_time;
 pub mod filter_words;
 pub mod holds;
 pub mod labels;

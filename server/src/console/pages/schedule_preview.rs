@@ -14,9 +14,10 @@ use super::super::time::{date_time, duration};
 use super::super::visit::{Fields, Visit};
 use super::super::words::{Words, fill};
 use super::calendar_choice;
+use super::field_time::read_time;
 use super::moments::{self, NextMoment};
 use super::schedule_choices::Choices;
-use super::task_draft::{Draft, Refusal, read_time};
+use super::task_draft::{Draft, Refusal};
 use crate::core::misfire::{Absence, AfterAbsence, Misfire, MisfirePolicy, Step};
 use crate::core::{Moment, Schedule, Task, TaskId, zone};
 

@@ -1,7 +1,5 @@
 //! The fields of the form for tasks: as a person has typed them, and as a definition.
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +9,7 @@ use super::super::words::{Words, fill};
 use super::calendar_choice;
 pub use super::field_text::Refusal;
 use super::field_text::{decimal, milliseconds, positive, seconds};
+use super::field_time::{read_time, whole_seconds, write_time};
 use super::limits;
 use super::overlap_choice;
 use super::payload_form;
@@ -25,9 +24,6 @@ use crate::core::{Moment, Schedule};
 
 /// Units of a period, largest first: value of the field, and milliseconds.
 const UNITS: [(&str, i64); 4] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)];
-
-/// Format of the browsers' field for date and time.
-const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
 
 /// The fields as typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -400,39 +396,6 @@ fn write_period(period_ms: i64) -> (String, String) {
     }
 }
 
-/// Adds the seconds, which browsers omit if they are 0, to a date and time.
-pub fn whole_seconds(text: String) -> String {
-    match text.parse::<DateTime>() {
-        Ok(at) if at.subsec_nanosecond() == 0 => at.strftime(TIME_FORMAT).to_string(),
-        _ => text,
-    }
-}
-
-/// Returns an instant in the format of the browsers' field for date and time.
-pub fn write_time(at: Moment, zone: &TimeZone) -> String {
-    let Ok(at) = Timestamp::from_millisecond(at.ms()) else { return String::new() };
-    at.to_zoned(zone.clone()).strftime(TIME_FORMAT).to_string()
-}
-
-/// Reads an instant in the format of the browsers' field for date and time. An empty field has none.
-///
-/// # Errors
-/// The text is no date and time.
-pub fn read_time(
-    field: &'static str,
-    text: &str,
-    zone: &TimeZone,
-    t: &Words,
-) -> Result<Option<Moment>, Refusal> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let wrong = || Refusal { field, why: fill(&t.wrong_time, &[text]) };
-    let wall: DateTime = text.parse().map_err(|_| wrong())?;
-    let at = zone.to_ambiguous_timestamp(wall).compatible().map_err(|_| wrong())?;
-    Ok(Some(Moment::from_ms(at.as_millisecond())))
-}
-
 /// Reads seconds as milliseconds. An empty field has none.
 fn optional_ms(field: &'static str, text: &str, t: &Words) -> Result<Option<i64>, Refusal> {
     match text {
@@ -565,13 +528,5 @@ mod tests {
         let merged = mine.merged(&then, &now).unwrap();
         assert_eq!(merged, Draft { data: "mine".into(), cron: "0 2 * * *".into(), ..now.clone() });
         assert_eq!(then.merged(&then, &now).unwrap(), now, "who changes nothing gets the newer definition");
-    }
-
-    #[test]
-    fn an_instant_without_seconds_is_that_of_the_browser() {
-        assert_eq!(whole_seconds("2026-11-30T05:00".into()), "2026-11-30T05:00:00");
-        for kept in ["2026-11-30T05:00:00.5", "tomorrow", ""] {
-            assert_eq!(whole_seconds(kept.into()), kept);
-        }
     }
 }

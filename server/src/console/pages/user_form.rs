@@ -12,7 +12,7 @@ use super::super::visit::{Fields, Visit};
 use super::access::{PATH, UserLine, frame, require_admin, role_word, tags_of};
 use super::confirm::Confirm;
 use super::field_text::Refusal;
-use super::task_draft::{read_time, whole_seconds, write_time};
+use super::field_time::{read_time, whole_seconds, write_time};
 use crate::core::access::Role;
 use crate::core::user::{ExpiryChange, InvalidUser, RoleChange, Target, UserChange};
 use crate::engine::service::{ServiceError, User};

@@ -21,10 +21,10 @@ pub(super) async fn of_verdicts(
     let held = decided.iter().filter(|(id, (_, verdict))| !verdict.waits() && !is_new(id));
     let held: Vec<RunId> = held.map(|(id, _)| id.clone()).collect();
     let mut held = if held.is_empty() { Vec::new() } else { node.store.runs(&held).await?.rows };
-    // Another node may have decided on a run since it was listed.
+    // Another node may have decided on a run since it was listed, or a hold may keep it back.
     held.retain(|run| {
         let asked = decided.get(&run.id).map(|(contender, _)| &contender.asks);
-        run.state == RunState::Held && run.asks().as_ref() == asked
+        run.state == RunState::Held && run.held_scope().is_none() && run.asks().as_ref() == asked
     });
     let deleted = deleted_tasks(node, &held).await?;
     let mut changed: Vec<Run> = held.into_iter().chain(new.iter().cloned()).collect();

@@ -9,7 +9,7 @@ use crate::core::access::Scope;
 use crate::core::concurrency::WaitGroup;
 use crate::core::hold::{self, Hold, HoldScope, NewHold};
 use crate::core::{Run, RunState, Task};
-use crate::engine::holds::{KIND, MAX_HOLDS, find};
+use crate::engine::holds::{KIND, MAX_HOLDS, find, find_for};
 
 const HOLDS: RecordKind = RecordKind::audited(KIND);
 
@@ -118,10 +118,8 @@ impl Service {
     }
 
     async fn hold_of(&self, tag: &str, queue: Option<&str>) -> Result<Option<Hold>> {
-        let (holds, now) = (self.current_holds().await?, self.now());
-        let of_tag = find(&holds, HoldScope::Tag, tag, now);
-        let of_queue = || queue.and_then(|queue| find(&holds, HoldScope::Queue, queue, now));
-        Ok(of_tag.or_else(of_queue).cloned())
+        let holds = self.current_holds().await?;
+        Ok(find_for(&holds, tag, queue, self.now()).cloned())
     }
 
     async fn read_holds(&self) -> Result<Arc<[Hold]>> {
@@ -144,28 +142,18 @@ impl Service {
     /// Lets the ready runs wait whose tags are on hold, or whose queues are. Returns the other runs.
     pub(super) async fn keep_back(&self, ready: Vec<Run>, holds: &[Hold]) -> Result<Vec<Run>> {
         let now = self.now();
-        let (mut open, mut held) = (Vec::with_capacity(ready.len()), Vec::new());
+        let (mut open, mut waiting) = (Vec::with_capacity(ready.len()), Vec::new());
         for mut run in ready {
-            match scope_of_hold(&run, holds, now) {
+            match find_for(holds, &run.tag, run.queue.as_deref(), now) {
                 None => open.push(run),
-                Some(scope) => held.extend(run.hold_by(scope).is_ok().then_some(run)),
+                Some(hold) => waiting.extend(run.hold_by(hold.scope).is_ok().then_some(run)),
             }
         }
-        if !held.is_empty() {
+        if !waiting.is_empty() {
             crate::failpoint!("hold::before_keep");
-            self.replace_runs(held).await?;
+            self.replace_runs(waiting).await?;
             crate::failpoint!("hold::kept");
         }
         Ok(open)
     }
-}
-
-/// Returns the scope of the hold that a ready run must wait for.
-fn scope_of_hold(run: &Run, holds: &[Hold], now: crate::core::Moment) -> Option<HoldScope> {
-    let is_held =
-        |scope, name: Option<&str>| name.is_some_and(|name| find(holds, scope, name, now).is_some());
-    if is_held(HoldScope::Tag, Some(&run.tag)) {
-        return Some(HoldScope::Tag);
-    }
-    is_held(HoldScope::Queue, run.queue.as_deref()).then_some(HoldScope::Queue)
 }

@@ -222,6 +222,19 @@ impl Server {
         task
     }
 
+    /// Creates an object by each of the examples of a page. Asserts that it has the fields of its example.
+    pub async fn creates_all(&self, path: &str, examples: &[String]) {
+        assert!(!examples.is_empty(), "the page has no example");
+        for example in examples {
+            let spec: Value = serde_json::from_str(example).unwrap();
+            let (status, created) = self.post(path, &spec).await;
+            assert_eq!(status, 201, "{example}: {created}");
+            for (field, value) in spec.as_object().unwrap() {
+                assert_eq!(&created[field], value, "{example}");
+            }
+        }
+    }
+
     /// Stores a `ready` run in the queue `q`. `data` identifies its task.
     pub async fn ready(&self, data: &str) -> Run {
         let spec = json!({"name": "order.close", "data": data, "queue": "q"});
