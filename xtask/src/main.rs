@@ -36,7 +36,7 @@ use crate::services::Services;
 /// Developer commands of taskcenter
 ///
 /// While you work:      cargo xtask check      three minutes, no services needed
-/// Before you hand in:  cargo xtask test       everything, with real back ends
+/// Before you hand in:  cargo xtask test       every kind of test, with real back ends
 /// Looking for bugs:    cargo xtask fuzz       fresh seeds until you stop it
 ///                      cargo xtask faults     an hour of faults on a running system
 /// Measuring speed:     cargo xtask bench      limits, this product and other systems in one run
@@ -90,16 +90,16 @@ enum Command {
         #[command(subcommand)]
         action: Action,
     },
-    /// Run every check: licences, format, lints, all tests with services, and `faults --quick`
+    /// Run every kind of check: licences, format, lints, tests with services, browser, faults
     ///
     /// Starts the services that do not run and stops these at the end. Tests find the services by
-    /// TASKCENTER_TEST_* variables. Builds and tests the product also without the `cluster`
-    /// feature. Prints the time of each step and the ten slowest tests.
-    Test {
-        /// Keep the services running afterwards: the next run starts faster
-        #[arg(long)]
-        keep: bool,
-    },
+    /// TASKCENTER_TEST_* variables. Prints the time of each step and the ten slowest tests. Less
+    /// than an hour on two cores.
+    ///
+    /// `--full` kills a node 100 instead of 25 times at each failpoint, simulates 1,000,000 instead
+    /// of 300,000 steps, plays all scenarios of `faults --quick` instead of one of each kind, and
+    /// runs all tests, not only the unit tests, also without the `cluster` feature.
+    Test(test::Test),
 }
 
 #[derive(Subcommand)]
@@ -170,7 +170,7 @@ fn run() -> Result<()> {
         Command::Faults(faults) => faults::run(workspace, &faults),
         Command::Fuzz(fuzz) => fuzz::run(workspace, &services, &fuzz),
         Command::Services { action } => run_action(action, &services, workspace),
-        Command::Test { keep } => test::run(workspace, &services, keep),
+        Command::Test(test) => test::run(workspace, &services, test),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A node dies 100 times at every failpoint, on each store, and the next node continues.
+//! A node dies many times at every failpoint, on each store, and the next node continues.
 //!
 //! `docs/simulator.md` explains these tests.
 
@@ -27,7 +27,7 @@ use points::{POINTS, Point};
 use stage::Stage;
 use taskcenter_server::core::{Run, RunState};
 
-/// Required number of deaths at each failpoint.
+/// Required number of deaths at each failpoint. `FAILPOINT_HITS` overrides it.
 const HITS: u32 = 100;
 /// Maximum number of stories for a point.
 const MAX_STORIES: u64 = 1_000;
@@ -47,7 +47,7 @@ impl Row {
         let Self { point, hits, stories, doubled, took, wrong } = self;
         let result = match wrong.first() {
             Some(first) => first.as_str(),
-            None if *hits < HITS => "too few hits",
+            None if *hits < required_hits() => "too few hits",
             None => "ok",
         };
         let seconds = took.as_secs_f32();
@@ -55,7 +55,7 @@ impl Row {
     }
 
     fn is_good(&self) -> bool {
-        self.wrong.is_empty() && self.hits >= HITS
+        self.wrong.is_empty() && self.hits >= required_hits()
     }
 }
 
@@ -65,6 +65,11 @@ fn unique() -> u128 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     since_epoch.as_nanos() << 16 | u128::from(NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff)
+}
+
+fn required_hits() -> u32 {
+    let Ok(text) = std::env::var("FAILPOINT_HITS") else { return HITS };
+    text.parse().unwrap_or_else(|_| panic!("FAILPOINT_HITS is {text:?}: use a number"))
 }
 
 /// Returns the points that a store can reach; `FAILPOINT` selects those with a prefix.
@@ -79,7 +84,7 @@ async fn die_at(stage: &mut Stage, point: &Point) -> Row {
     let start = Instant::now();
     let mut row =
         Row { point: point.name, hits: 0, stories: 0, doubled: 0, took: Duration::ZERO, wrong: Vec::new() };
-    while row.hits < HITS && row.stories < MAX_STORIES && row.wrong.is_empty() {
+    while row.hits < required_hits() && row.stories < MAX_STORIES && row.wrong.is_empty() {
         armed.rearm();
         stage.arm(&armed).await;
         let verdict = Box::pin(stories::play(stage, point.story)).await;
