@@ -96,7 +96,8 @@ impl Put {
                 .map_err(|error| Failure::Misused(format!("invalid calendar: {error}")))?,
         };
         let stored = DefinitionFile::call(file.as_ref(), client, client.api.put_calendar(&spec)).await?;
-        print_calendar(client, &stored)
+        // The answer to a change does not name the tasks.
+        print_calendar(client, &stored, vec![])
     }
 }
 
@@ -107,7 +108,8 @@ impl CalendarCommand {
             Self::Put(put) => put.run(client).await,
             Self::Get { name } => {
                 let found = client.call(api.calendar(&name)).await;
-                print_calendar(client, &found.map_err(|failure| failure.about(Thing::Calendar, &name))?)
+                let calendar = found.map_err(|failure| failure.about(Thing::Calendar, &name))?;
+                print_calendar(client, &calendar, vec![("tasks", joined(&calendar.tasks))])
             }
             Self::List => list(client).await,
             Self::Delete { names } => {
@@ -156,28 +158,31 @@ async fn list(client: &Client) -> Result<(), Failure> {
     Table::new(client.screen, columns).print(list.calendars.iter().map(row))
 }
 
-fn print_calendar(client: &Client, calendar: &CalendarResource) -> Result<(), Failure> {
+fn joined(entries: &[String]) -> String {
+    table::or_dash((!entries.is_empty()).then(|| table::escape(&entries.join("; "))))
+}
+
+fn print_calendar(
+    client: &Client,
+    calendar: &CalendarResource,
+    more: Vec<(&str, String)>,
+) -> Result<(), Failure> {
     if client.json {
         return output::print_json(calendar);
     }
-    let all = |entries: &[String]| {
-        table::or_dash((!entries.is_empty()).then(|| table::escape(&entries.join("; "))))
-    };
-    let description = (!calendar.description.is_empty()).then(|| table::escape(&calendar.description));
-    table::print_fields(&[
+    let text = |text: &str| table::or_dash((!text.is_empty()).then(|| table::escape(text)));
+    let mut fields = vec![
         ("name", table::escape(&calendar.name)),
-        ("description", table::or_dash(description)),
+        ("description", text(&calendar.description)),
         ("zone", table::escape(&calendar.zone)),
-        ("weekly", all(&calendar.weekly)),
-        ("include", all(&calendar.include)),
-        ("exclude", all(&calendar.exclude)),
+        ("weekly", joined(&calendar.weekly)),
+        ("include", joined(&calendar.include)),
+        ("exclude", joined(&calendar.exclude)),
         ("version", calendar.version.to_string()),
         ("settled", calendar.settled.to_string()),
         ("changed", calendar.changed_at.to_string()),
-        (
-            "changed by",
-            table::or_dash((!calendar.changed_by.is_empty()).then(|| table::escape(&calendar.changed_by))),
-        ),
-        ("tasks", all(&calendar.tasks)),
-    ])
+        ("changed by", text(&calendar.changed_by)),
+    ];
+    fields.extend(more);
+    table::print_fields(&fields)
 }
