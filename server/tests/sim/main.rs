@@ -179,6 +179,14 @@ fn a_lost_outcome_is_caught() {
 }
 
 #[test]
+fn a_lost_definition_is_caught() {
+    assert_caught(
+        Defect::LosesADefinition,
+        &["an acknowledged change is missing", "an acknowledged replacement is missing"],
+    );
+}
+
+#[test]
 fn a_panic_of_a_loop_is_caught() {
     assert_caught(Defect::Panics, &["a panic: "]);
 }

@@ -2,6 +2,7 @@
 
 use taskcenter_server::core::calendar::{Calendar, Calendars};
 use taskcenter_server::core::concurrency::{Limit, Scope};
+use taskcenter_server::core::conflict::OnConflict;
 use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::overlap::{Keep, Overlap};
 use taskcenter_server::core::retry::RetryPolicy;
@@ -57,6 +58,19 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
         timing: Timing { overlap, concurrency, calendars: calendars(rng, &schedule, now), ..timing(rng) },
         dedup: dedup(rng),
         ..Submission::named(name(rng), format!("{}", rng.u32(..200)))
+    }
+}
+
+/// Returns a one-shot task that replaces the live task with its key.
+pub fn replacement(rng: &mut fastrand::Rng, now: Moment) -> Submission {
+    let key = Dedup::Key(format!("{}", rng.u32(..10)));
+    let at = now.plus_ms(rng.i64(..12_000));
+    Submission {
+        start_at: Some(at),
+        queue: Some(name(rng)),
+        dedup: key,
+        on_conflict: OnConflict::Replace,
+        ..Submission::named(name(rng), format!("replaced {}", rng.u32(..1_000)))
     }
 }
 

@@ -49,8 +49,9 @@ struct User {
 
 impl User {
     async fn act(&mut self, node: &Running) {
-        match self.rng.u32(..21) {
+        match self.rng.u32(..22) {
             0..6 => self.submit(node).await,
+            21 => self.replace(node).await,
             6..8 => self.submit_idempotent(node).await,
             8 => self.delete(node).await,
             9 => self.cancel(node).await,
@@ -85,6 +86,20 @@ impl User {
             self.world.checker.existing(&answer.id);
         } else {
             self.world.checker.submitted(&answer.id, &submission);
+        }
+        self.known.push(answer.id);
+    }
+
+    /// Submits a task that replaces the live task with its key.
+    async fn replace(&mut self, node: &Running) {
+        let now = self.world.now();
+        let submission = random_input::replacement(&mut self.rng, now);
+        let Some(Ok(answer)) = call(node, node.service.submit(submission.clone())).await else { return };
+        self.world.checker.log(|| format!("replaced {answer:?}"));
+        match &answer.stored {
+            Some(task) if answer.replaced => self.world.checker.replaced(task, &submission),
+            _ if answer.existing => self.world.checker.existing(&answer.id),
+            _ => self.world.checker.submitted(&answer.id, &submission),
         }
         self.known.push(answer.id);
     }

@@ -40,13 +40,28 @@ impl Checker {
         };
         story.acknowledged = true;
         let is_untouched = story.task.rev == 1 && story.task.state == TaskState::Active;
-        let stored = Submission { dedup: submission.dedup.clone(), ..definition(&story.task) };
-        if is_untouched && stored != *submission {
-            self.violation(
-                &mut book,
-                "a task differs from its submission",
-                format!("{stored:?}, not {submission:?}"),
-            );
+        if is_untouched {
+            let task = story.task.clone();
+            self.matches(&mut book, &task, submission);
+        }
+    }
+
+    /// Checks an acknowledged submit that has replaced a live task. `stored` is the task as the answer contains it.
+    pub fn replaced(&self, stored: &Task, submission: &Submission) {
+        let mut book = self.book();
+        self.matches(&mut book, stored, submission);
+        let is_made = book.tasks.get(&stored.id).is_some_and(|story| story.task.rev >= stored.rev);
+        if !is_made {
+            self.violation(&mut book, "an acknowledged replacement is missing", format!("{stored:?}"));
+        }
+    }
+
+    fn matches(&self, book: &mut Book, task: &Task, submission: &Submission) {
+        let Submission { dedup, on_conflict, .. } = submission.clone();
+        let stored = Submission { dedup, on_conflict, ..definition(task) };
+        if stored != *submission {
+            let what = format!("{stored:?}, not {submission:?}");
+            self.violation(book, "a task differs from its submission", what);
         }
     }
 
