@@ -20,6 +20,7 @@ mod operations;
 mod overlap;
 mod problem;
 mod queues;
+mod rate;
 mod revisions;
 mod run_logs;
 mod runs;
@@ -50,6 +51,7 @@ pub use operations::{
 pub use overlap::{Overlap, OverlapKeep, OverlapPolicy};
 pub use problem::Problem;
 pub use queues::{LimitUse, QueueList, QueueResource, Stat, TagStat};
+pub use rate::{OnExcess, Rate};
 pub use revisions::{TaskRevision, TaskRevisionList};
 pub use run_logs::{LogBatch, LogEntry, LogLevel, LogReceipt, RunLogLine, RunLogPage};
 pub use runs::{OriginalPayload, RunAttempt, RunConfirmation, RunList, RunPayload, RunProgress, RunResource};

@@ -18,10 +18,11 @@ pub use self::fire::{Fire, Fired, fire_in_two_steps};
 pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
-use crate::core::concurrency::WaitGroup;
+use crate::core::rate::{Permits, RateLimit};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::task::TaskId;
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
 
 /// Error of a port. Each variant names the back end.
@@ -430,6 +431,11 @@ pub trait Store: Send + Sync {
     async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>>;
     /// Returns the number of runs that wait for slots of a key, at most `limit`. The cost grows with the number.
     async fn count_held(&self, key: &str, limit: u32) -> Result<u64>;
+    /// Takes up to `wanted` permits of a rate limit, as many as it has by the store's own clock ([`RateLimit::take`]), in
+    /// one atomic write. Permits of a lost answer stay taken: later runs wait longer.
+    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits>;
+    /// Returns when a rate limit has its next permit. A moment in the past: it has one now.
+    async fn next_permit(&self, limit: &RateLimit) -> Result<Moment>;
     /// Returns the matching runs, latest first. Pages end early as in
     /// [`list_tasks`](Self::list_tasks).
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>>;
@@ -493,7 +499,7 @@ pub trait Store: Send + Sync {
     async fn audit(&self, selection: &AuditSelection, page: &AuditPage) -> Result<Vec<AuditEntry>>;
     /// Removes entries of the audit log that are older than [`AUDIT_KEPT_MS`](crate::core::audit::AUDIT_KEPT_MS) at
     /// `idempotency_before`, runs with their logs, and finished or cancelled tasks without open runs, that ended before
-    /// `ended_before`; and idempotency records from before `idempotency_before`. Returns the number
+    /// `ended_before`; and idempotency records and unused rate limits from before `idempotency_before`. Returns the number
     /// of removed rows, at most about `limit`.
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64>;
     /// Returns the unreadable rows that calls on this handle have met, without those that were

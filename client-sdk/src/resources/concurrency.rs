@@ -34,7 +34,7 @@ impl Concurrency {
     }
 }
 
-/// Which runs count towards a concurrency limit.
+/// Which runs count towards a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Concurrency, CronDialect, CronDst, Debounce, Misfire, OnConflict, Overlap, Retry, ScheduleSpec, TaskSpec,
+    Concurrency, CronDialect, CronDst, Debounce, Misfire, OnConflict, Overlap, Rate, Retry, ScheduleSpec,
+    TaskSpec,
 };
 
 impl TaskSpec {
@@ -192,6 +193,12 @@ impl TaskSpec {
         self
     }
 
+    /// Sets how many runs may start in a period.
+    #[must_use]
+    pub fn with_rate(self, rate: Rate) -> Self {
+        Self { rate: Some(rate), ..self }
+    }
+
     /// Sets the longest delay of a moment, with a precision of one millisecond.
     #[must_use]
     pub fn with_jitter(self, jitter: Duration) -> Self {
@@ -232,6 +239,11 @@ mod tests {
         let saved = TaskSpec::once("save").with_dedup_key("7").on_conflict(OnConflict::Replace);
         assert_eq!((saved.dedup_key.as_deref(), saved.on_conflict), (Some("7"), Some(OnConflict::Replace)));
         let debounced = TaskSpec::once("save").debounced(Duration::from_secs(30), Duration::from_mins(5));
+        let rate = Rate::new(10, Duration::from_secs(1), ConcurrencyScope::All).with_key("eu").with_burst(3);
+        assert_eq!(
+            serde_json::to_value(TaskSpec::once("a").with_rate(rate.dropping()).rate).unwrap(),
+            json!({"limit": 10, "period_ms": 1_000, "burst": 3, "scope": "all", "key": "eu", "on_excess": "drop"})
+        );
         assert_eq!(debounced.debounce, Some(Debounce { quiet_ms: 30_000, max_ms: 300_000 }));
         assert_eq!(TaskSpec::once("a").in_zone("UTC").schedule, ScheduleSpec::Once {});
     }

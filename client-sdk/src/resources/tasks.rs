@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Concurrency, Debounce, Misfire, OnConflict, Overlap, Problem, Retry, ScheduleSpec, TaskCalendars,
+    Concurrency, Debounce, Misfire, OnConflict, Overlap, Problem, Rate, Retry, ScheduleSpec, TaskCalendars,
 };
 
 /// Definition of a task: what to deliver, when, how often, and what to do after a failure.
@@ -108,6 +108,9 @@ pub struct TaskSpec {
     /// Calendars that limit the moments of a repeating schedule. Default: every moment counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendars: Option<TaskCalendars>,
+    /// How many runs may start in a period. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Deduplication key, 1 to 256 bytes: at most one live task per name and key. Default: no
     /// deduplication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,6 +241,9 @@ pub struct TaskResource {
     /// Calendars that limit the moments. Absent: every moment of the schedule counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendars: Option<TaskCalendars>,
+    /// How many runs may start in a period. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Deduplication key; `null`: none.
     pub dedup_key: Option<String>,
     /// State: `active`, `paused`, `finished` or `cancelled`.

@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
-use crate::core::concurrency::WaitGroup;
+use crate::core::rate::{Permits, RateLimit};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, AppendedLog, Attached, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord,
@@ -272,6 +273,14 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn count_held(&self, key: &str, limit: u32) -> Result<u64> {
         self.call("count_held", self.inner.count_held(key, limit)).await
+    }
+
+    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+        self.call("take_permits", self.inner.take_permits(limit, wanted)).await
+    }
+
+    async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {
+        self.call("next_permit", self.inner.next_permit(limit)).await
     }
 
     async fn list_runs(&self, filter: &RunFilter, page: &RunPage) -> Result<Vec<Run>> {

@@ -14,6 +14,7 @@ use super::exit::Failure;
 use super::misfire::MisfireOptions;
 use super::overlap::OverlapOptions;
 use super::payload::{parse_header, read_data};
+use super::rate::RateOptions;
 use super::task_calendars::CalendarOptions;
 use super::time;
 
@@ -186,6 +187,8 @@ pub struct Definition {
     overlap: OverlapOptions,
     #[command(flatten)]
     concurrency: ConcurrencyOptions,
+    #[command(flatten)]
+    rate: RateOptions,
 }
 
 /// Fields of a task that an edit can reset to their defaults.
@@ -225,6 +228,8 @@ pub enum Clear {
     Concurrency,
     /// No calendars (--only-within, --except).
     Calendars,
+    /// No rate limit (--rate).
+    Rate,
 }
 
 impl Clear {
@@ -247,6 +252,7 @@ impl Clear {
             Self::Overlap => "overlap",
             Self::Concurrency => "concurrency",
             Self::Calendars => "calendars",
+            Self::Rate => "rate",
         }
     }
 }
@@ -331,6 +337,7 @@ impl Definition {
             ("overlap", self.overlap.field()),
             ("concurrency", self.concurrency.field()),
             ("calendars", self.calendars.field()),
+            ("rate", self.rate.field()),
             ("jitter_ms", self.jitter.map(Value::from)),
             ("start_at", self.at.map(|at| json!(at))),
             ("delay_ms", self.delay_ms.map(Value::from)),
@@ -440,11 +447,13 @@ fn one_fire() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use clap::Parser;
     use taskcenter_client::resources::{
         Concurrency, ConcurrencyScope, CronDialect, CronDst, CronGap, Misfire, MisfirePolicy, Overlap,
-        OverlapKeep, OverlapPolicy, TaskCalendars,
+        OverlapKeep, OverlapPolicy, Rate, TaskCalendars,
     };
 
     #[derive(Parser)]
@@ -467,7 +476,8 @@ mod tests {
         let all = "--data -7 --in 5m --every 1500ms --until 2030-01-01T00:00:00Z --times 3 --queue q --ack \
                    --max-runtime 2m --start-within 3m --header a=1=2 --header b=3 --label team=pay --dedup-key k --max-attempts 4 \
                    --misfire fire_all --misfire-grace 1m --misfire-max 3 --jitter 30s --overlap queue_one --overlap-keep latest \
-                   --concurrency 1 --concurrency 9:queue:eu --only-within workdays --except a --except b";
+                   --concurrency 1 --concurrency 9:queue:eu --only-within workdays --except a --except b \
+                   --rate 5/1m:tag --rate-burst 2 --rate-excess drop";
         let expected = TaskSpec {
             name: "n".into(),
             data: "-7".into(),
@@ -500,6 +510,7 @@ mod tests {
                 only: vec!["workdays".into()],
                 exclude: vec!["a".into(), "b".into()],
             }),
+            rate: Some(Rate::new(5, Duration::from_mins(1), ConcurrencyScope::Tag).with_burst(2).dropping()),
             dedup_key: Some("k".into()),
             ..TaskSpec::default()
         };
@@ -544,6 +555,9 @@ mod tests {
         assert_eq!(patch("--ack=false", &[Clear::Until]), Ok(json!({"ack": false, "end_at": null})));
         let expected = json!({"labels": {"team": "pay", "tier": null}});
         assert_eq!(patch("--label team=pay --label tier=", &[]), Ok(expected));
+        assert_eq!(patch("--rate-burst 3", &[]), Ok(json!({"rate": {"burst": 3}})));
+        let expected = json!({"limit": 2, "period_ms": 1_000, "scope": "task", "key": null});
+        assert_eq!(patch("--rate 2/1s", &[]), Ok(json!({ "rate": expected })));
         assert_eq!(patch("", &[]).unwrap_err().code(), 2);
         assert_eq!(patch("--times 3 --every 1s", &[Clear::Times]).unwrap_err().code(), 2);
         assert_eq!(patch("--times 3", &[]).unwrap_err().code(), 2);

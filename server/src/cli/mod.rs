@@ -25,6 +25,7 @@ mod overlap;
 mod paging;
 mod payload;
 mod queue;
+mod rate;
 mod run;
 mod run_log;
 mod schedule;

@@ -20,7 +20,7 @@ Columns by tag:
   HELD               runs that wait for admission: overlap policy or limit
 
 Columns by queue:
-  HELD      runs that wait for admission: overlap policy or concurrency limit
+  HELD      runs that wait for admission: overlap policy or limit
   READY     runs that wait for a worker
   LEASED    runs that a worker has leased
   RETRYING  failed runs that wait for their next attempt

@@ -138,6 +138,8 @@ words! {
     dst_by_expression, dst_gap, dst_gap_after, dst_gap_skip, dst_repeat, dst_repeat_both, dst_repeat_first,
     dst_repeat_last,
     blocked_by, stop_requested_for, on_conflict, on_conflict_reject, on_conflict_replace, on_conflict_return, overlap, overlap_all, overlap_all_of, overlap_allow, overlap_cancel, overlap_first, overlap_hint, overlap_latest, overlap_max,
+    rate_burst, rate_burst_hint, rate_drop, rate_excess, rate_hint, rate_limit, rate_of_all, rate_of_queue, rate_of_tag,
+    rate_of_task, rate_wait, rate_with_burst, rate_with_drop, run_waits_rate, task_waits_rate, wrong_rate,
     overlap_skip, run_waits_slot, state_held, concurrency, concurrency_hint, limit_of_all, limit_of_queue, limit_of_tag,
     limit_of_task, limit_with_key, run_starts_next, run_waits_limit, run_with_slot, task_limit_used, wrong_limit,
     misfire_of_task, moment_jitter, moment_jitter_hint, jitter_sec, jitter_up_to, nominal,

@@ -1,14 +1,20 @@
-//! Admission: decides which runs with an overlap policy or concurrency limits start, wait, or are suppressed.
+//! Admission: decides which runs with an overlap policy or limits start, wait, or are suppressed.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::concurrency::SlotLimit;
 use super::overlap::{Keep, Overlap};
+use super::rate::RateLimit;
 use super::run::RunId;
+use super::wait_group::Limits;
 
-/// The slots that runs have, by key and number.
+/// The slots that runs have, by key and number, and the permits that are left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Usage(BTreeMap<String, BTreeMap<u32, RunId>>);
+pub struct Usage {
+    slots: BTreeMap<String, BTreeMap<u32, RunId>>,
+    /// A rate limit that is missing is not exceeded.
+    permits: BTreeMap<RateLimit, u32>,
+}
 
 impl Usage {
     /// Returns the usage by slots, as [`slot`] names them.
@@ -25,22 +31,44 @@ impl Usage {
     }
 
     fn put(&mut self, key: &str, number: u32, run: RunId) {
-        self.0.entry(key.to_owned()).or_default().insert(number, run);
+        self.slots.entry(key.to_owned()).or_default().insert(number, run);
     }
 
     /// Returns a run that has a slot of the key: the one with the lowest number.
     pub fn holder(&self, key: &str) -> Option<&RunId> {
-        self.0.get(key)?.values().next()
+        self.slots.get(key)?.values().next()
     }
 
     /// Returns the number of slots of the key that runs have. Slots above a lowered maximum count.
     pub fn used(&self, key: &str) -> u32 {
-        self.0.get(key).map_or(0, |slots| u32::try_from(slots.len()).unwrap_or(u32::MAX))
+        self.slots.get(key).map_or(0, |slots| u32::try_from(slots.len()).unwrap_or(u32::MAX))
     }
 
-    /// Returns how many runs with these limits may start.
+    /// Sets the permits of a rate limit that are left.
+    pub fn set_permits(&mut self, rate: RateLimit, permits: u32) {
+        self.permits.insert(rate, permits);
+    }
+
+    /// Returns for how many runs each of these limits has a slot. Without a limit, that is any number.
     pub fn free(&self, limits: &[SlotLimit]) -> u32 {
-        limits.iter().map(|limit| limit.max.saturating_sub(self.used(&limit.key))).min().unwrap_or(0)
+        limits.iter().map(|limit| limit.max.saturating_sub(self.used(&limit.key))).min().unwrap_or(u32::MAX)
+    }
+
+    fn has_permit(&self, rate: &RateLimit) -> bool {
+        self.permits.get(rate).is_none_or(|left| *left > 0)
+    }
+
+    /// Gives the run a slot of each limit and a permit, if there are all of them.
+    fn start(&mut self, limits: &Limits, run: &Contender) -> Verdict {
+        let excess = limits.rate.as_ref().filter(|rate| !self.has_permit(rate));
+        if let Some(rate) = excess {
+            return if rate.drops && !run.is_redriven { Verdict::Drop } else { Verdict::Wait };
+        }
+        let Some(slots) = self.take(&limits.slots, &run.id) else { return Verdict::Wait };
+        if let Some(left) = limits.rate.as_ref().and_then(|rate| self.permits.get_mut(rate)) {
+            *left -= 1;
+        }
+        Verdict::Start { slots }
     }
 
     /// Gives the run one slot of each limit, or none. Returns the slots.
@@ -50,7 +78,7 @@ impl Usage {
         }
         let mut taken = Vec::with_capacity(limits.len());
         for limit in limits {
-            let slots = self.0.entry(limit.key.clone()).or_default();
+            let slots = self.slots.entry(limit.key.clone()).or_default();
             // Fewer slots than the maximum are in use, so one of the numbers below the maximum is free.
             let number = (0..limit.max).find(|number| !slots.contains_key(number))?;
             slots.insert(number, run.clone());
@@ -70,8 +98,8 @@ pub fn slot(key: &str, number: u32) -> String {
 pub struct Contender {
     pub id: RunId,
     pub asks: Asks,
-    /// Whether a later attempt of the run shall start. Such a run was asked for by a person, and is never
-    /// suppressed.
+    /// Whether the run was admitted before. Such a run has begun, or a person has asked for its attempt, so that the run is
+    /// never suppressed.
     pub is_redriven: bool,
 }
 
@@ -80,21 +108,23 @@ pub struct Contender {
 pub enum Asks {
     /// The slot of its task, with this key.
     Task(String, Overlap),
-    /// A slot of each limit.
-    Limits(Vec<SlotLimit>),
+    /// A slot of each concurrency limit, and a permit of the rate limit.
+    Limits(Limits),
 }
 
 /// Decision on a contender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The run gets these slots.
+    /// The run gets these slots, and a permit if it has a rate limit.
     Start { slots: Vec<String> },
-    /// The run waits until slots are free.
+    /// The run waits until slots and permits are free.
     Wait,
     /// The run waits, and the run with the slot of the task is cancelled.
     Replace,
     /// The run ends as skipped, because of the run `by`.
     Suppress { by: RunId },
+    /// The run ends as skipped, because its rate limit has no permit.
+    Drop,
 }
 
 impl Verdict {
@@ -112,9 +142,7 @@ pub fn admit(usage: &Usage, contenders: &[Contender]) -> Vec<Verdict> {
     let mut waiting: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, run) in contenders.iter().enumerate() {
         let verdict = match &run.asks {
-            Asks::Limits(limits) => {
-                usage.take(limits, &run.id).map_or(Verdict::Wait, |slots| Verdict::Start { slots })
-            }
+            Asks::Limits(limits) => usage.start(limits, run),
             Asks::Task(key, overlap) => {
                 let waiting = waiting.entry(key).or_default();
                 let Some(by) = usage.holder(key).cloned() else {

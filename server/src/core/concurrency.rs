@@ -5,7 +5,6 @@ mod name;
 use serde::{Deserialize, Serialize};
 
 pub use self::name::LimitName;
-use super::hold::HoldScope;
 
 /// Maximum number of limits of a task.
 pub const MAX_LIMITS: usize = 3;
@@ -86,7 +85,7 @@ impl Scope {
     }
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_default(&self) -> bool {
+    pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -170,70 +169,10 @@ impl Limit {
 }
 
 /// Escapes the characters that separate the parts of keys, slots and groups.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let is_plain = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let code = |c: char| if is_plain(c) { c.to_string() } else { format!("%{:02X}", u32::from(c)) };
     text.chars().map(code).collect()
-}
-
-/// Prefix of the groups of runs that wait for the end of a hold.
-const HOLD_PREFIX: &str = "hold:";
-
-/// Returns whether a key is that of runs that wait for the end of a hold.
-pub fn is_of_hold(key: &str) -> bool {
-    key.starts_with(HOLD_PREFIX)
-}
-
-/// Runs that wait for slots of the same keys, with the same maxima, or for the end of the same hold.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WaitGroup(String);
-
-impl WaitGroup {
-    /// Returns the group of runs that wait for the slot of a task.
-    pub fn of_task(key: String) -> Self {
-        Self(key)
-    }
-
-    /// Returns the group of runs that wait for the end of a hold.
-    pub fn of_hold(scope: HoldScope, name: &str) -> Self {
-        Self(format!("{HOLD_PREFIX}{}:{}", scope.as_str(), escape(name)))
-    }
-
-    /// Returns the group of runs that wait for slots of these limits.
-    pub fn of_limits(limits: &[SlotLimit]) -> Self {
-        let names: Vec<String> = limits.iter().map(|SlotLimit { key, max }| format!("{key}/{max}")).collect();
-        Self(names.join(" "))
-    }
-
-    /// Reads the name of a group from a store.
-    pub fn from_text(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Returns the name of the group.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the limits of the group. A group of a task has none.
-    pub fn limits(&self) -> Vec<SlotLimit> {
-        let limit = |name: &str| {
-            let (key, max) = name.rsplit_once('/')?;
-            Some(SlotLimit { key: key.to_owned(), max: max.parse().ok()? })
-        };
-        self.0.split(' ').filter_map(limit).collect()
-    }
-
-    /// Returns the keys for whose slots the runs of the group wait.
-    pub fn keys(&self) -> Vec<String> {
-        let key = |name: &str| name.rsplit_once('/').map_or(name, |(key, _)| key).to_owned();
-        self.0.split(' ').map(key).collect()
-    }
-
-    /// Returns the first of the [`keys`](Self::keys).
-    pub fn first_key(&self) -> String {
-        self.keys().swap_remove(0)
-    }
 }
 
 #[cfg(test)]
@@ -268,24 +207,6 @@ mod tests {
         }
         assert_eq!("2".parse(), Ok(limit(Scope::Task, None)));
         assert!(["", "x", "2:", "2:host", "-1"].map(str::parse::<Limit>).iter().all(Result::is_err));
-    }
-
-    #[test]
-    fn a_group_has_its_limits_and_keys() {
-        let limits = [limit(Scope::All, Some("a/1")), limit(Scope::All, Some("\n"))];
-        let limits = limits.map(|limit| limit.of_value(None));
-        let group = WaitGroup::of_limits(&limits);
-        assert_eq!(group.limits(), limits);
-        assert_eq!(group.keys(), limits.map(|limit| limit.key));
-        assert_eq!(WaitGroup::from_text(group.as_str()), group);
-        let of_task = WaitGroup::of_task("task:1".to_owned());
-        assert_eq!((of_task.limits(), of_task.keys()), (vec![], vec!["task:1".to_owned()]));
-        let of_hold = WaitGroup::of_hold(HoldScope::Tag, "a/1 #\u{652f}");
-        assert_eq!(
-            (of_hold.limits(), of_hold.keys()),
-            (vec![], vec!["hold:tag:a%2F1%20%23\u{652f}".to_owned()])
-        );
-        assert!(is_of_hold(&of_hold.first_key()) && !is_of_hold(&of_task.first_key()));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod next_moments;
 pub mod operation;
 pub mod overlap;
 pub mod payload_patch;
+pub mod rate;
 pub mod replan;
 pub mod retry;
 pub mod revision;
@@ -38,6 +39,7 @@ pub mod task;
 pub mod task_change;
 pub mod timing;
 pub mod user;
+pub mod wait_group;
 pub mod zone;
 
 pub use moment::Moment;

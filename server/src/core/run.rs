@@ -19,7 +19,7 @@ mod transitions;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::admission::{key_of_task, slot_of_task};
+pub use self::admission::{Permit, key_of_task, slot_of_task};
 pub use self::attempts::{FailedAttempt, MAX_KEPT_ATTEMPTS, MAX_KEPT_ERROR_BYTES, MIN_START_DELAY_MS};
 pub use self::cancel_request::{BY_HAND, CancelRequest, FORCED};
 pub use self::hold::HoldMark;
@@ -39,6 +39,7 @@ use super::headers::Headers;
 use super::labels::Labels;
 use super::misfire::Step;
 use super::overlap::Overlap;
+use super::rate::Rate;
 use super::retry::RetryPolicy;
 use super::{Moment, Task, TaskId};
 
@@ -100,6 +101,12 @@ pub struct Run {
     /// Concurrency limits of the task when the run was created.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub concurrency: Vec<Limit>,
+    /// Rate limit of the task when the run was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Permit of the rate limit. `None`: the run never got one, or its outcome is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<Permit>,
     /// Slots that the run has. No other run has one of them. An ended run has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<String>,
@@ -223,6 +230,8 @@ impl Run {
                 .map(|within| due_at.unwrap_or(at).plus_ms(i64::try_from(within).unwrap_or(i64::MAX))),
             overlap: task.timing.overlap,
             concurrency: task.timing.concurrency.clone(),
+            rate: task.timing.rate.clone(),
+            permit: None,
             slots: Vec::new(),
             hold: None,
             blocked_by: None,
@@ -294,6 +303,7 @@ impl Run {
             expires_at: None,
             overlap: None,
             concurrency: Vec::new(),
+            rate: None,
             state: RunState::Skipped,
             reason: Some(reason),
             data: String::new(),
@@ -323,6 +333,7 @@ impl Run {
             overlap: self.overlap,
             slots: self.slots.clone(),
             hold: self.hold,
+            permit: self.permit,
         }
     }
 

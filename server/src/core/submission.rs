@@ -242,8 +242,9 @@ impl Submission {
     }
 
     fn check_admission(&self) -> Result<(), InvalidSubmission> {
-        let Timing { overlap, concurrency, .. } = &self.timing;
+        let Timing { overlap, concurrency, rate, .. } = &self.timing;
         concurrency::validate(concurrency, self.queue.is_some())?;
+        rate.as_ref().map_or(Ok(()), |rate| rate.validate(self.queue.is_some()))?;
         let needs_outcome = overlap.map(|_| "overlap").or((!concurrency.is_empty()).then_some("concurrency"));
         match needs_outcome {
             Some(field) if self.queue.is_none() && !self.ack => Err(InvalidSubmission::WithoutOutcome(field)),

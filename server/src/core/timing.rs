@@ -7,6 +7,7 @@ use super::concurrency::Limit;
 use super::invalid_timing::InvalidTiming;
 use super::misfire::MisfireRule;
 use super::overlap::Overlap;
+use super::rate::Rate;
 
 /// Longest jitter, in milliseconds: a day.
 pub const MAX_JITTER_MS: i64 = 86_400_000;
@@ -29,6 +30,9 @@ pub struct Timing {
     /// Calendars that limit the moments. `None`: every moment of the schedule counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendars: Option<Box<Calendars>>,
+    /// How many runs may start in a period. `None`: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
 }
 
 impl Timing {

@@ -1,9 +1,10 @@
-//! Admission: runs with an overlap policy or concurrency limits get their slots, wait in `held`, or are suppressed, and
+//! Admission: runs with an overlap policy or limits get their slots and permits, wait in `held`, or are suppressed, and
 //! the runs of a tag that is on hold wait. This is the step between the fire of a run and its hand-over.
 
 mod changes;
 mod holds;
 mod limits;
+mod permits;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +16,8 @@ use super::node::Node;
 use super::pace::Pace;
 use super::publish;
 use crate::core::admission::Asks;
-use crate::core::concurrency::{WaitGroup, is_of_hold};
 use crate::core::task::{SHARDS, stable_hash};
+use crate::core::wait_group::{WaitGroup, is_of_hold};
 use crate::core::{Moment, Run};
 use crate::ports::{Fired, PortError, Result};
 
@@ -29,13 +30,15 @@ const KEYS_AT_ONCE: usize = 16;
 /// Groups of waiting runs that a look reads at a time.
 const GROUPS: u32 = 1_000;
 
-/// Admits waiting runs until the node stops: of a key whose slot was freed here, and once a second of each key.
+/// Admits waiting runs until the node stops: of a key whose slot was freed here, of a rate limit that has its next permit, and
+/// once a second of each key.
 pub async fn run(node: &Node) {
     let mut pace = Pace::new("admission", Duration::from_millis(LOOK_MS.unsigned_abs()));
     let mut looked_at = None::<i64>;
     while !node.shutdown.is_cancelled() {
         let steady = node.clock.steady_ms();
-        let freed = node.hints.take_freed();
+        let mut freed = node.hints.take_freed();
+        freed.extend(node.rate_times.take_due(node.earliest_now()));
         let is_due = looked_at.is_none_or(|at| steady - at >= LOOK_MS);
         let turn = match () {
             () if !node.is_fit() => Ok(()),
@@ -44,8 +47,27 @@ pub async fn run(node: &Node) {
         };
         looked_at = if is_due { Some(steady) } else { looked_at };
         match turn {
-            Ok(()) => pace.pause_until(node.hints.has_freed()).await,
+            Ok(()) => pace.pause_until(has_work(node)).await,
             Err(error) => pace.failed(&error, &node.shutdown).await,
+        }
+    }
+}
+
+/// Waits until runs of a key may be admitted.
+async fn has_work(node: &Node) {
+    loop {
+        let next_permit = async {
+            match node.rate_times.first() {
+                Some(at) => node.clock.sleep_until(at.plus_ms(node.skew.node_ahead_ms())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // A fixed order, so that a simulation can be repeated.
+            biased;
+            () = node.hints.has_freed() => return,
+            () = next_permit => return,
+            () = node.rate_times.has_earlier() => {}
         }
     }
 }
@@ -55,7 +77,9 @@ pub async fn run(node: &Node) {
 /// # Errors
 /// A port's error. The next call finds the remaining runs.
 pub async fn run_once(node: &Node, now: Moment) -> Result<()> {
-    look(node, node.hints.take_freed(), now).await
+    let mut freed = node.hints.take_freed();
+    freed.extend(node.rate_times.take_due(now));
+    look(node, freed, now).await
 }
 
 /// Looks at the groups of the node's shards, by their first keys.

@@ -78,7 +78,7 @@ impl Hints {
     pub fn replaced(&self, runs: &[Run]) {
         self.logs.ended(runs);
         self.changes.runs(runs);
-        self.free(runs.iter().filter(|run| frees(run)).flat_map(Run::slot_keys));
+        self.free(runs.iter().flat_map(freed_keys));
     }
 
     /// Tells the admission that waiting runs of these keys may be admitted.
@@ -106,15 +106,19 @@ impl Hints {
     }
 }
 
-/// Returns whether waiting runs may be admitted after this write of a run. A run that has ended has freed its slots, a
-/// run that waits for its next attempt those of its limits, and a run that was redriven waits for slots.
-fn frees(run: &Run) -> bool {
-    run.is_admitted_by_slots()
-        && match run.state {
-            RunState::Held => true,
-            RunState::Retrying => !run.concurrency.is_empty(),
-            _ => run.has_ended(),
-        }
+/// Returns the keys of which waiting runs may be admitted after this write of a run. A run that has ended has freed its
+/// slots, a run that waits for its next attempt or for the end of a hold those of its limits, and a run that waits for
+/// admission may be admitted.
+fn freed_keys(run: &Run) -> Vec<String> {
+    match run.state {
+        _ if !run.is_gated() => Vec::new(),
+        RunState::Held if run.held_scope().is_some() => run.slot_keys(),
+        RunState::Held => run.wait_group().map(|group| group.keys()).unwrap_or_default(),
+        RunState::Retrying if run.concurrency.is_empty() => Vec::new(),
+        RunState::Retrying => run.slot_keys(),
+        _ if run.has_ended() => run.slot_keys(),
+        _ => Vec::new(),
+    }
 }
 
 /// Listens for ready runs.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::core::admission::Usage;
-use crate::core::concurrency::{LimitName, WaitGroup};
+use crate::core::concurrency::LimitName;
+use crate::core::wait_group::WaitGroup;
 use crate::ports::{Result, Store};
 
 /// Groups of waiting runs that are examined.
@@ -36,7 +37,7 @@ impl LimitUse {
 /// A port's error.
 pub async fn groups(store: &dyn Store) -> Result<Vec<WaitGroup>> {
     let mut groups = store.held_groups(None, "", MAX_GROUPS).await?;
-    groups.retain(|group| !group.limits().is_empty());
+    groups.retain(|group| !group.limits().slots.is_empty());
     Ok(groups)
 }
 
@@ -46,7 +47,7 @@ pub async fn groups(store: &dyn Store) -> Result<Vec<WaitGroup>> {
 /// A port's error.
 pub async fn uses(store: &dyn Store, groups: &[WaitGroup]) -> Result<BTreeMap<String, LimitUse>> {
     let mut maxima = BTreeMap::<String, u32>::new();
-    for limit in groups.iter().flat_map(WaitGroup::limits) {
+    for limit in groups.iter().flat_map(|group| group.limits().slots) {
         let max = maxima.entry(limit.key).or_default();
         *max = limit.max.max(*max);
     }

@@ -42,6 +42,7 @@ pub mod pace;
 pub mod probe;
 pub mod prune;
 pub mod publish;
+pub mod rate_times;
 pub mod rescue;
 pub mod scan;
 pub mod seen_workers;

@@ -13,6 +13,7 @@ use super::ids::Ids;
 use super::members::Members;
 use super::metrics::Metrics;
 use super::outcome_counts;
+use super::rate_times::RateTimes;
 use super::seen_workers::SeenWorkers;
 use super::settings::Settings;
 use super::shards::{Shards, Watch};
@@ -51,6 +52,8 @@ pub struct Node {
     pub held_back: HeldBack,
     /// Turns of the groups that wait for slots.
     pub turns: Turns,
+    /// When rate limits have their next permits.
+    pub rate_times: RateTimes,
     pub expired_leases: ExpiredLeases,
     pub workers: Arc<SeenWorkers>,
     pub callbacks: Arc<CallbackHealth>,
@@ -82,6 +85,7 @@ impl Node {
             skew: Arc::default(),
             held_back: HeldBack::default(),
             turns: Turns::default(),
+            rate_times: RateTimes::default(),
             expired_leases: ExpiredLeases::default(),
             workers: Arc::default(),
             callbacks: Arc::default(),

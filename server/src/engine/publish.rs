@@ -75,7 +75,11 @@ pub fn by_lane(runs: Vec<Run>) -> (Vec<Run>, Vec<Run>) {
 
 /// Hands runs over into their queues. A queue is a state in the ledger, so marking the runs is enough.
 pub async fn queue(node: &Node, runs: Vec<Run>) {
-    let runs = with_valid_lease(runs, node.latest_now());
+    let now = node.latest_now();
+    let mut runs = with_valid_lease(runs, now);
+    // A permit that is used late would be a start in another period. Messages have this limit, too.
+    let latest = now.plus_ms(node.settings.run_lease_ms / 2);
+    runs.retain(|run| run.permit.is_none() || run.attention_at.is_some_and(|until| latest < until));
     if runs.is_empty() {
         return;
     }

@@ -194,10 +194,12 @@ fn claim_or_end(
     if run.state == RunState::Retrying {
         run.start_next_attempt(node.ids.token(now))?;
     }
-    if run.state != RunState::Firing {
-        return Ok(());
+    match (run.state, run.permit) {
+        // The hand-over by this node would be another start.
+        (RunState::Firing, Some(_)) => run.hold()?,
+        (RunState::Firing, None) => run.claim(&node.name, node.run_lease_until(now)),
+        _ => {}
     }
-    run.claim(&node.name, node.run_lease_until(now));
     Ok(())
 }
 

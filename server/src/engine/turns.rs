@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::core::concurrency::WaitGroup;
+use crate::core::wait_group::WaitGroup;
 
 /// Keys whose turns a node remembers.
 const MAX_TURNS: usize = 10_000;

@@ -6,14 +6,7 @@ use crate::core::concurrency::{Limit, Scope};
 
 /// Converts a limit of the API. The service checks its rules later.
 pub fn limit(limit: Concurrency) -> Limit {
-    let Concurrency { max, scope, key } = limit;
-    let scope = match scope {
-        ConcurrencyScope::Task => Scope::Task,
-        ConcurrencyScope::Tag => Scope::Tag,
-        ConcurrencyScope::Queue => Scope::Queue,
-        ConcurrencyScope::All => Scope::All,
-    };
-    Limit { max, scope, key }
+    Limit { max: limit.max, scope: scope(limit.scope), key: limit.key }
 }
 
 /// Converts limits to the API.
@@ -23,6 +16,16 @@ pub fn of(limits: &[Limit]) -> Vec<Concurrency> {
 
 fn of_limit(limit: &Limit) -> Concurrency {
     Concurrency { max: limit.max, scope: shown_scope(limit.scope), key: limit.key.clone() }
+}
+
+/// Converts a scope of the API.
+pub const fn scope(scope: ConcurrencyScope) -> Scope {
+    match scope {
+        ConcurrencyScope::Task => Scope::Task,
+        ConcurrencyScope::Tag => Scope::Tag,
+        ConcurrencyScope::Queue => Scope::Queue,
+        ConcurrencyScope::All => Scope::All,
+    }
 }
 
 /// Converts a scope to the API.

@@ -39,6 +39,7 @@ mod probes;
 mod query;
 mod queues;
 mod rate;
+mod rate_limit;
 mod request_info;
 mod retry;
 mod revisions;

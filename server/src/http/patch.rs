@@ -7,7 +7,7 @@ use taskcenter_client::resources::{ScheduleSpec, TaskSpec};
 
 use super::decode::{cut, typed};
 use super::error::ApiError;
-use super::{calendars, overlap, retry, spec};
+use super::{calendars, overlap, rate_limit, retry, spec};
 use crate::core::Moment;
 use crate::core::operation::InvalidOperation;
 use crate::core::submission::Submission;
@@ -31,6 +31,7 @@ pub fn apply(
     refuse_unknown(patch, "misfire", OF_MISFIRE)?;
     refuse_unknown(patch, "overlap", overlap::FIELDS)?;
     refuse_unknown(patch, "calendars", calendars::FIELDS)?;
+    refuse_unknown(patch, "rate", rate_limit::FIELDS)?;
     let merged = typed::<TaskSpec>(&merged(spec::of(&base), patch))?;
     let patched = spec::submission(merged, zone, now)?;
     let mut next = base;
@@ -53,6 +54,7 @@ pub fn apply(
             "overlap" => next.timing.overlap = patched.timing.overlap,
             "concurrency" => next.timing.concurrency.clone_from(&patched.timing.concurrency),
             "calendars" => next.timing.calendars.clone_from(&patched.timing.calendars),
+            "rate" => next.timing.rate.clone_from(&patched.timing.rate),
             "misfire" => next.timing.misfire = patched.timing.misfire,
             "dedup_key" => next.dedup.clone_from(&patched.dedup),
             // The decoder refuses an unknown field with a value, but the merge drops one with
@@ -166,6 +168,8 @@ fn merge(target: &mut Value, field: &str, patch: &Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::str::FromStr as _;
+
     use serde_json::json;
 
     use super::*;
@@ -176,6 +180,7 @@ mod tests {
     use crate::core::labels::Labels;
     use crate::core::misfire::{MisfirePolicy, MisfireRule};
     use crate::core::overlap::Overlap;
+    use crate::core::rate::Rate;
     use crate::core::retry::RetryPolicy;
     use crate::core::submission::Dedup;
     use crate::core::timing::Timing;
@@ -201,6 +206,7 @@ mod tests {
                 overlap: Some(Overlap::QueueAll { max: 7 }),
                 concurrency: vec![Limit { max: 2, scope: Scope::Tag, key: None }],
                 calendars: Calendars::named(vec!["workdays".into()], Vec::new()),
+                rate: Some("9/2s:tag:k".parse().unwrap()),
             },
             ..Submission::named("n", "d")
         }
@@ -231,7 +237,7 @@ mod tests {
         let cleared = json!({
             "data": null, "headers": null, "labels": null, "schedule": null, "start_at": null, "end_at": null, "max_fires": null, "ack": null,
             "max_runtime_sec": null, "start_within_ms": null, "queue": null, "retry": null, "misfire": null, "jitter_ms": null,
-            "overlap": null, "concurrency": null, "calendars": null, "dedup_key": null,
+            "overlap": null, "concurrency": null, "calendars": null, "rate": null, "dedup_key": null,
         });
         let expected = Submission { dedup: Dedup::Nothing, ..Submission::named("n", "") };
         assert_eq!(apply(&cleared).unwrap(), expected);
@@ -253,6 +259,8 @@ mod tests {
         let retry = apply(&json!({"retry": {"max_attempts": 5}})).unwrap().retry;
         let misfire = apply(&json!({"misfire": {"policy": "skip"}})).unwrap().timing.misfire;
         let policy = Some(MisfirePolicy::Skip);
+        let rate = apply(&json!({"rate": {"limit": 7, "key": null, "burst": 2}})).unwrap().timing.rate;
+        assert_eq!(rate, Some(Rate { burst: Some(2), ..Rate::from_str("7/2s:tag").unwrap() }));
         assert_eq!(misfire, MisfireRule { policy, grace_ms: None, max: Some(7) });
         assert_eq!(retry, Some(RetryPolicy::doubling(5, 1, 2)));
     }
@@ -283,6 +291,8 @@ mod tests {
             (json!({"retry": {"attempts": null}}), "retry.attempts"),
             (json!({"calendars": {"name": null}}), "calendars.name"),
             (json!({"misfire": {"grace": null}}), "misfire.grace"),
+            (json!({"rate": {"units": null}}), "rate.units"),
+            (json!({"rate": {"period_ms": null}}), "rate.period_ms"),
             (json!({"misfire": {"policy": "all"}}), "misfire.policy"),
             (json!({"concurrency": [{"most": null}]}), "concurrency[0].most"),
             (json!({"concurrency": [{"scope": "task"}]}), "concurrency[0].max"),

@@ -29,6 +29,7 @@ pub fn field(invalid: &InvalidSubmission) -> &'static str {
         I::Retry(invalid) => invalid.field(),
         I::Timing(invalid) => invalid.field,
         I::Concurrency(invalid) => invalid.field,
+        I::Rate(invalid) => invalid.field,
         I::WithoutOutcome(field) => field,
         I::ConflictWithoutKey => "on_conflict",
         I::DedupKey => "dedup_key",
@@ -79,6 +80,7 @@ pub fn legacy_message(invalid: &InvalidSubmission) -> LegacyMessage {
         I::Retry(invalid) => (invalid.field(), None),
         I::Timing(invalid) => (invalid.field, None),
         I::Concurrency(invalid) => (invalid.field, None),
+        I::Rate(invalid) => (invalid.field, None),
         I::WithoutOutcome(field) => (*field, None),
     };
     match contract {

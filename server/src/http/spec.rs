@@ -5,7 +5,7 @@ use serde_json::Value;
 use taskcenter_client::resources::{RunPayload, ScheduleSpec, TaskSpec};
 
 use super::error::ApiError;
-use super::{calendars, concurrency, conflict, cron_options, overlap, retry, timing, view};
+use super::{calendars, concurrency, conflict, cron_options, overlap, rate_limit, retry, timing, view};
 use crate::core::run::PayloadChange;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::timing::Timing;
@@ -26,7 +26,7 @@ pub fn submission(spec: TaskSpec, zone: &str, now: Moment) -> Result<Submission,
     let timing = timing::of_spec(&spec);
     let concurrency = spec.concurrency.into_iter().map(concurrency::limit).collect();
     let calendars = calendars::of_spec(spec.calendars);
-    let timing = Timing { overlap, concurrency, calendars, ..timing };
+    let timing = Timing { overlap, concurrency, calendars, rate: spec.rate.map(rate_limit::rule), ..timing };
     Ok(Submission {
         data: payload(spec.data, spec.json.as_ref())?,
         name: spec.name,
@@ -138,6 +138,7 @@ pub fn of(definition: &Submission) -> TaskSpec {
         overlap: definition.timing.overlap.map(overlap::of),
         concurrency: concurrency::of(&definition.timing.concurrency),
         calendars: calendars::of(definition.timing.calendars.as_deref()),
+        rate: definition.timing.rate.as_ref().map(rate_limit::of),
         dedup_key: match &definition.dedup {
             Dedup::Key(key) => Some(key.clone()),
             Dedup::Pair | Dedup::Nothing => None,

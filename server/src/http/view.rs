@@ -52,6 +52,7 @@ pub fn task(task: Task) -> TaskResource {
         overlap: task.timing.overlap.map(super::overlap::of),
         concurrency: super::concurrency::of(&task.timing.concurrency),
         calendars: super::calendars::of(task.timing.calendars.as_deref()),
+        rate: task.timing.rate.as_ref().map(super::rate_limit::of),
         dedup_key,
         state: task.state.as_str().to_owned(),
         rev: task.rev,

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::error::ApiError;
 use crate::core::concurrency::Scope;
 use crate::core::hold::Hold;
+use crate::core::rate::period_text;
 use crate::core::{Moment, Run, RunState, Task};
 use crate::engine::service::{Blocker, Service, ServiceError};
 use crate::wire::timestamp;
@@ -26,8 +27,11 @@ pub async fn of_run(service: &Service, run: &Run) -> Result<Option<String>, ApiE
     Ok(match run.state {
         // A hold that has ended a moment ago leaves nothing that blocks the run.
         RunState::Held => {
-            let blocker = service.blocker(run).await?;
-            Some(blocker.map_or_else(|| "its admission".to_owned(), |blocker| held(run, &blocker)) + &until)
+            let blocked = match service.blocker(run).await? {
+                Some(blocker) => Some(held(run, &blocker)),
+                None => rate_limited(service, run).await?,
+            };
+            Some(blocked.unwrap_or_else(|| "its admission".to_owned()) + &until)
         }
         RunState::Ready => {
             let queue = run.queue.as_deref().unwrap_or(&run.tag);
@@ -64,18 +68,30 @@ fn held(run: &Run, blocker: &Blocker) -> String {
     let Some(limit) = &blocker.limit else {
         return format!("the end of {by}, because of the overlap policy of the task");
     };
-    let max = limit.max;
-    let what = match limit.scope {
-        Scope::Task => "of the task".to_owned(),
-        Scope::Tag => format!("with tag {:?}", run.tag),
-        Scope::Queue => format!("in queue {:?}", run.queue.as_deref().unwrap_or_default()),
-        Scope::All => "on this server".to_owned(),
+    let (max, used) = (limit.max, blocker.used);
+    let runs = runs_of(run, limit.scope, limit.key.as_deref());
+    format!("a slot of the concurrency limit {max} for {runs}: {used} are in use, one of them by {by}")
+}
+
+/// Returns the rate limit for whose permit a run waits, and until when.
+async fn rate_limited(service: &Service, run: &Run) -> Result<Option<String>, ApiError> {
+    let Some((rate, next_at)) = service.next_permit(run).await? else { return Ok(None) };
+    let runs = runs_of(run, rate.scope, rate.key.as_deref());
+    let (limit, period, next_at) = (rate.limit, period_text(rate.period_ms), timestamp(next_at));
+    Ok(Some(format!(
+        "the rate limit of {limit} starts per {period} for {runs}: the next start is at {next_at}"
+    )))
+}
+
+/// Returns the runs that count towards a limit of the run.
+fn runs_of(run: &Run, scope: Scope, key: Option<&str>) -> String {
+    let runs = match scope {
+        Scope::Task => "runs of the task".to_owned(),
+        Scope::Tag => format!("runs with tag {:?}", run.tag),
+        Scope::Queue => format!("runs in queue {:?}", run.queue.as_deref().unwrap_or_default()),
+        Scope::All => "runs on this server".to_owned(),
     };
-    let key = limit.key.as_ref().map(|key| format!(" and key {key:?}")).unwrap_or_default();
-    let used = blocker.used;
-    format!(
-        "a slot of the concurrency limit {max} for runs {what}{key}: {used} are in use, one of them by {by}"
-    )
+    key.map_or(runs.clone(), |key| format!("{runs} and key {key:?}"))
 }
 
 /// Returns which run of a task waits for admission, and what it waits for; or the hold because of which the runs of the

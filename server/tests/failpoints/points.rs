@@ -33,6 +33,8 @@ pub const POINTS: &[Point] = &[
     at("fire::expired", Story::Refusals),
     // SQLite passes this point only in a rescue.
     at("fire::before_queue", Story::Rescues),
+    at("admit::before_permits", Story::Waits),
+    at("admit::permits_taken", Story::Waits),
     at("admit::before_update", Story::Waits),
     at("admit::updated", Story::Waits),
     at("hold::before_keep", Story::Holds),

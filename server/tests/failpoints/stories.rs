@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use taskcenter_server::core::hold::HoldScope;
 use taskcenter_server::core::overlap::Overlap;
+use taskcenter_server::core::rate::Rate;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::{Dedup, Submission};
@@ -226,11 +227,14 @@ async fn holds(stage: &mut Stage) {
     wind_up(stage, Consumer::default()).await;
 }
 
-/// Submits a task with concurrency limits.
+/// Submits a task with concurrency limits and a rate limit.
 async fn limited(stage: &mut Stage, limits: &str) {
     let concurrency = limits.split(' ').map(|limit| limit.parse().expect("a limit")).collect();
     let task = queued(repeating(stage, "bus", 1_100, 3));
-    let timing = Timing { concurrency, ..Timing::default() };
+    // MongoDB gives permits by the real time, of which a story takes little.
+    let rate: Rate = "1000/1s:all:k".parse().expect("a rate limit");
+    let rate = Some(Rate { burst: Some(3), ..rate });
+    let timing = Timing { concurrency, rate, ..Timing::default() };
     submit(stage, Submission { timing, ..task }, Some(3)).await;
 }
 

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use taskcenter_server::core::admission::slot;
 use taskcenter_server::core::audit::{AuditEntry, AuditPage, AuditSelection};
-use taskcenter_server::core::concurrency::{MAX_SLOTS, WaitGroup, is_of_hold};
+use taskcenter_server::core::concurrency::MAX_SLOTS;
+use taskcenter_server::core::rate::{Permits, RateLimit};
 use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::task::stable_hash;
+use taskcenter_server::core::wait_group::{WaitGroup, is_of_hold};
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, AppendedLog, Attached, BacklogRow, Fire, Fired, Found, Head, IdempotencyRecord, InsertedRequest,
@@ -54,6 +56,8 @@ pub enum Defect {
     ForgetsAHold,
     /// Runs that wait for the end of a hold are never found.
     ForgetsHeldRuns,
+    /// The store gives every permit of a rate limit that a node asks for.
+    ExceedsARate,
     /// A slot is given to several runs.
     SharesASlot,
     /// A fire in one write does not advance its task.
@@ -310,6 +314,16 @@ impl Store for Broken {
         }
         in_use.extend(keys.iter().filter(leaked).flat_map(all));
         Ok(in_use)
+    }
+
+    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+        let permits = self.inner.take_permits(limit, wanted).await?;
+        let granted = if self.defect == Defect::ExceedsARate { wanted } else { permits.granted };
+        Ok(Permits { granted, ..permits })
+    }
+
+    async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {
+        self.inner.next_permit(limit).await
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {

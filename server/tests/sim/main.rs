@@ -232,6 +232,11 @@ fn a_hold_without_end_is_caught() {
 }
 
 #[test]
+fn an_exceeded_rate_limit_is_caught() {
+    assert_caught(Defect::ExceedsARate, &["a rate limit is exceeded"]);
+}
+
+#[test]
 fn a_slot_of_two_runs_is_caught() {
     assert_caught(Defect::SharesASlot, &["two admitted runs of a task"]);
 }

@@ -5,6 +5,7 @@ use taskcenter_server::core::concurrency::{Limit, Scope};
 use taskcenter_server::core::conflict::OnConflict;
 use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::overlap::{Keep, Overlap};
+use taskcenter_server::core::rate::{OnExcess, Rate};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::{Dedup, Submission};
@@ -55,7 +56,13 @@ pub fn submission(rng: &mut fastrand::Rng, now: Moment) -> Submission {
         start_within_ms: one_in(rng, 4).then(|| rng.u64(1..6_000)),
         queue: queued.then(|| if rng.bool() { name(rng) } else { QUEUES[rng.usize(..2)].to_owned() }),
         retry: rng.bool().then(|| retry(rng)),
-        timing: Timing { overlap, concurrency, calendars: calendars(rng, &schedule, now), ..timing(rng) },
+        timing: Timing {
+            overlap,
+            concurrency,
+            calendars: calendars(rng, &schedule, now),
+            rate: rate(rng, queued),
+            ..timing(rng)
+        },
         dedup: dedup(rng),
         ..Submission::named(name(rng), format!("{}", rng.u32(..200)))
     }
@@ -133,6 +140,20 @@ fn concurrency(rng: &mut fastrand::Rng, queued: bool) -> Vec<Limit> {
         }
     }
     limits
+}
+
+/// Returns a rate limit, of which several tasks share the keys, also with other numbers.
+fn rate(rng: &mut fastrand::Rng, queued: bool) -> Option<Rate> {
+    let scopes = [Scope::Task, Scope::Tag, Scope::All, Scope::Queue];
+    let scope = scopes[rng.usize(..if queued { 4 } else { 3 })];
+    one_in(rng, 4).then(|| Rate {
+        limit: rng.u32(1..6),
+        period_ms: rng.i64(300..2_500),
+        burst: rng.bool().then(|| rng.u32(1..4)),
+        scope,
+        key: rng.bool().then(|| format!("k{}", rng.u32(..2))),
+        on_excess: if one_in(rng, 4) { OnExcess::Drop } else { OnExcess::Wait },
+    })
 }
 
 fn dedup(rng: &mut fastrand::Rng) -> Dedup {

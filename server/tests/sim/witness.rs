@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use taskcenter_server::core::audit::{AuditEntry, AuditPage, AuditSelection};
-use taskcenter_server::core::concurrency::WaitGroup;
+use taskcenter_server::core::rate::{Permits, RateLimit};
 use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
+use taskcenter_server::core::wait_group::WaitGroup;
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
 use taskcenter_server::ports::{
     Advance, AppendedLog, Attached, BacklogRow, Bus, BusMessage, Fire, Fired, Found, Head, IdempotencyRecord,
@@ -170,6 +171,16 @@ impl Store for WitnessStore {
 
     async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>> {
         self.inner.slots_in_use(keys).await
+    }
+
+    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+        let permits = self.inner.take_permits(limit, wanted).await?;
+        self.checker.permits_taken(limit, permits.granted);
+        Ok(permits)
+    }
+
+    async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {
+        self.inner.next_permit(limit).await
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {

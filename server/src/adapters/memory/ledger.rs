@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::audit::AuditEntry;
-use crate::core::concurrency::WaitGroup;
 use crate::core::revision::MAX_PAST_DEFINITIONS;
 use crate::core::run_log::LogChunk;
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{
     Advance, Attached, Fire, Fired, IdempotencyRecord, InsertedRequest, InsertedRun, InsertedTask,
@@ -37,6 +37,8 @@ pub struct Ledger {
     pub(super) slots: BTreeMap<String, RunId>,
     /// Runs that wait for admission, by each key that they wait for, and by their groups.
     pub(super) held: BTreeSet<(String, WaitGroup, Moment, RunId)>,
+    /// Theoretical arrival times of rate limits in microseconds, by key.
+    pub(super) rates: BTreeMap<String, i64>,
     idempotency: BTreeMap<String, IdempotencyRecord>,
     /// Fires by minute and tag.
     pub(super) fires: BTreeMap<(i64, String), u64>,

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::ledger::Ledger;
-use crate::core::concurrency::WaitGroup;
 use crate::core::labels::{self, Labels};
+use crate::core::rate::{Permits, RateLimit};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{BacklogRow, Head, Order, Page, QueueRow, RunFilter, RunPage, TaskFilter};
 
@@ -42,6 +43,14 @@ impl Ledger {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let ids = self.open.get(task_id).into_iter().flat_map(|ids| ids.range((after, Bound::Unbounded)));
         ids.filter_map(|id| self.runs.get(id)).take(limit as usize).map(Run::open).collect()
+    }
+
+    /// Takes permits of a rate limit.
+    pub fn take_permits(&mut self, limit: &RateLimit, wanted: u32, now: Moment) -> Permits {
+        let tat_us = self.rates.entry(limit.key.clone()).or_default();
+        let permits;
+        (*tat_us, permits) = limit.take(*tat_us, wanted, now);
+        permits
     }
 
     /// Returns the slots with these keys that runs have.

@@ -16,9 +16,10 @@ pub use self::bus::MemoryBus;
 use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
-use crate::core::concurrency::WaitGroup;
+use crate::core::rate::{Permits, RateLimit};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, AppendedLog, Attached, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord,
@@ -184,6 +185,15 @@ impl Store for MemoryStore {
         Ok(self.ledger().held_in_group(group, limit))
     }
 
+    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+        let now = self.clock.now();
+        Ok(self.ledger().take_permits(limit, wanted, now))
+    }
+
+    async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {
+        Ok(limit.next_at(self.ledger().rates.get(&limit.key).copied().unwrap_or(0)))
+    }
+
     async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {
         let ledger = self.ledger();
         Ok(tasks.iter().map(|task| ledger.recent_runs(task, limit)).collect())
@@ -273,6 +283,7 @@ impl Store for MemoryStore {
 
     async fn prune(&self, ended_before: Moment, idempotency_before: Moment, limit: u32) -> Result<u64> {
         self.ledger().expire_audit(idempotency_before);
+        self.ledger().rates.retain(|_, tat_us| *tat_us >= idempotency_before.ms().saturating_mul(1_000));
         Ok(self.ledger().prune(ended_before, idempotency_before, limit as usize))
     }
 

@@ -11,8 +11,8 @@ use super::{
     schema, slots, tasks,
 };
 use crate::core::audit::{AuditPage, AuditSelection};
-use crate::core::concurrency::WaitGroup;
 use crate::core::run::LeaseSlots;
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
 

@@ -17,6 +17,7 @@ mod once;
 mod options;
 mod outdated;
 mod prune;
+mod rates;
 mod recent;
 mod records;
 mod replace;
@@ -52,9 +53,10 @@ use self::rows::{RunRow, TaskRow};
 use self::run_logs::LogRow;
 use crate::adapters::unreadable::Unreadable;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
-use crate::core::concurrency::WaitGroup;
+use crate::core::rate::{Permits, RateLimit};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, AppendedLog, Attached, BacklogRow, Found, Head, IdempotencyRecord, InsertedRequest, InsertedRun,
@@ -315,6 +317,14 @@ impl Store for MongoStore {
 
     async fn slots_in_use(&self, keys: &[String]) -> Result<Vec<(String, RunId)>> {
         slots::in_use(self.ready().await?, keys).await
+    }
+
+    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+        rates::take(self.ready().await?, limit, wanted).await
+    }
+
+    async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {
+        rates::next(self.ready().await?, limit).await
     }
 
     async fn held_runs(&self, task_id: &TaskId, limit: u32) -> Result<Vec<OpenRun>> {

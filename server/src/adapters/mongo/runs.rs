@@ -16,7 +16,7 @@ use super::rows::{RunRow, date, moment, shard_numbers};
 use super::updates::{self, find_by_id};
 use super::{CHUNK, Ledger, run_statements, schema};
 use crate::core::overlap::Overlap;
-use crate::core::run::{HoldMark, LeaseSlots, OpenRun};
+use crate::core::run::{HoldMark, LeaseSlots, OpenRun, Permit};
 use crate::core::{Moment, Run, RunId, RunState, TaskId};
 use crate::ports::{Found, Head, InsertedRun, Result};
 
@@ -118,11 +118,25 @@ pub struct OpenRow {
     slots: Vec<String>,
     #[serde(default)]
     hold: Option<HoldMark>,
+    #[serde(default)]
+    permit: Option<Permit>,
 }
 
 impl OpenRow {
     pub fn fields() -> Document {
-        doc! { "rev": 1, "scheduled_at": 1, "triggered": 1, "state": 1, "attempt": 1, "fired_at": 1, "overlap": 1, "slots": 1, "hold": 1 }
+        let names = [
+            "rev",
+            "scheduled_at",
+            "triggered",
+            "state",
+            "attempt",
+            "fired_at",
+            "overlap",
+            "slots",
+            "hold",
+            "permit",
+        ];
+        names.into_iter().map(|name| (name.to_owned(), 1.into())).collect()
     }
 }
 
@@ -139,6 +153,7 @@ impl From<OpenRow> for OpenRun {
             overlap: row.overlap,
             slots: row.slots,
             hold: row.hold,
+            permit: row.permit,
         }
     }
 }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::errors::bounded;
 use super::runs::OpenRow;
 use super::{Ledger, schema, updates};
-use crate::core::concurrency::WaitGroup;
 use crate::core::run::OpenRun;
+use crate::core::wait_group::WaitGroup;
 use crate::core::{RunId, TaskId};
 use crate::ports::Result;
 

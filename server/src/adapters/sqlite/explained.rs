@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, params, params_from_iter};
 
 use super::{
-    SqliteStore, audit, backlog, counters, idempotency, labels, lists, prune, revisions, rows, run_logs,
-    runs, slots, tasks,
+    SqliteStore, audit, backlog, counters, idempotency, labels, lists, prune, rates, revisions, rows,
+    run_logs, runs, slots, tasks,
 };
 use crate::core::{Run, RunState, Task, TaskId, TaskState};
 use crate::ports::{Clock, Page, Result, RunFilter, RunPage, TaskFilter};
@@ -77,6 +77,8 @@ fn statements() -> Vec<(String, String)> {
         ("next group of a key", slots::NEXT_GROUP_OF_KEY),
         ("held in group", slots::IN_GROUP),
         ("count held", slots::COUNT_HELD),
+        ("rate", rates::TAT),
+        ("expire rates", rates::EXPIRE),
         ("open", runs::OPEN),
         ("attention", runs::NEEDING_ATTENTION),
         ("ready in queue", lists::READY_IN_QUEUE),

@@ -21,6 +21,7 @@ mod labels;
 mod lists;
 mod open_file;
 mod prune;
+mod rates;
 mod readers;
 mod records;
 mod repairs;
@@ -50,9 +51,10 @@ use self::readers::Readers;
 use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
-use crate::core::concurrency::WaitGroup;
+use crate::core::rate::{Permits, RateLimit};
 use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{
     Advance, AppendedLog, Attached, BacklogRow, Clock, Fire, Fired, Found, Head, IdempotencyRecord,
@@ -381,6 +383,16 @@ impl Store for SqliteStore {
     async fn count_held(&self, key: &str, limit: u32) -> Result<u64> {
         let key = key.to_owned();
         self.engine.read(move |db| slots::count_held(db, &key, limit)).await
+    }
+
+    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+        let (limit, clock) = (limit.clone(), Arc::clone(&self.clock));
+        self.writer.write(move |db| rates::take(db, &limit, wanted, clock.now())).await
+    }
+
+    async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {
+        let limit = limit.clone();
+        self.lookups.read(move |db| Ok(limit.next_at(rates::tat_us(db, &limit.key)?))).await
     }
 
     async fn recent_runs(&self, tasks: &[TaskId], limit: u32) -> Result<Vec<Vec<RunMark>>> {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteStore;
 use super::labels::{Column, OfRun, OfTask};
 use super::rows::Db;
-use super::{audit, counters, idempotency, revisions};
+use super::{audit, counters, idempotency, rates, revisions};
 use crate::core::Moment;
 use crate::ports::Result;
 
@@ -45,6 +45,7 @@ pub async fn run(
     let now = store.clock.now();
     let expire = move |db: &Db| {
         counters::expire(db, now)?;
+        rates::expire(db, idempotency_before)?;
         audit::expire(db, idempotency_before)
     };
     store.writer.write(expire).await?;

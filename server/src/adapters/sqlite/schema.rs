@@ -27,6 +27,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(AUDIT),
     |db| db.execute_batch(SLOTS),
     |db| db.execute_batch(HELD_RUNS),
+    |db| db.execute_batch(RATES),
 ];
 
 const FIRST: &str = "
@@ -226,6 +227,15 @@ CREATE INDEX held_runs_by_group ON held_runs (wait_group);
 CREATE INDEX held_runs_by_run ON held_runs (run_id);
 INSERT INTO held_runs SELECT 'task:' || task_id, 'task:' || task_id, scheduled_at, id
     FROM runs WHERE ended_at IS NULL AND state = 'held';
+";
+
+/// Theoretical arrival times of rate limits, in microseconds.
+const RATES: &str = "
+CREATE TABLE rates (
+    key TEXT NOT NULL PRIMARY KEY,
+    tat_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX rates_by_tat ON rates (tat_us);
 ";
 
 /// The `attention_at` of runs that wait without a time limit.

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, Db};
-use crate::core::concurrency::WaitGroup;
 use crate::core::run::OpenRun;
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Run, RunId, TaskId};
 use crate::ports::Result;
 

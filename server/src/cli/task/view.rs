@@ -7,7 +7,7 @@ use super::super::client::Client;
 use super::super::exit::Failure;
 use super::super::screen::Screen;
 use super::super::table::{self, Column};
-use super::super::{concurrency, ids, misfire, output, overlap, task_calendars, time};
+use super::super::{concurrency, ids, misfire, output, overlap, rate, task_calendars, time};
 
 /// Returns the columns of a list.
 pub fn columns() -> Vec<Column> {
@@ -97,6 +97,7 @@ pub fn print(client: &Client, task: &TaskResource) -> Result<(), Failure> {
                     .then(|| table::escape(&concurrency::format(&task.concurrency))),
             ),
         ),
+        ("rate", table::or_dash(task.rate.as_ref().map(|limit| table::escape(&rate::format(limit))))),
         ("misfire", table::or_dash(task.misfire.map(misfire::format))),
         ("headers", table::or_dash((!task.headers.is_empty()).then(|| format_headers(task)))),
         ("labels", table::format_labels(&task.labels)),

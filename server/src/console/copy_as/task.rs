@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Recipe, Request, Shell, option, words};
 use crate::core::calendar::Calendars;
+use crate::core::rate::OnExcess;
 use crate::core::retry::RetryPolicy;
 use crate::core::submission::{Dedup, Submission};
 use crate::core::{Moment, Schedule};
@@ -54,6 +55,7 @@ pub fn spec(definition: &Submission) -> Value {
     put("overlap", d.timing.overlap.map(|overlap| json!(overlap)));
     put("concurrency", (!d.timing.concurrency.is_empty()).then(|| json!(d.timing.concurrency)));
     put("calendars", d.timing.calendars.as_ref().map(|calendars| names(calendars)));
+    put("rate", d.timing.rate.as_ref().map(|rate| json!(rate)));
     put("misfire", (!d.timing.misfire.is_default()).then(|| json!(d.timing.misfire)));
     put("dedup_key", dedup_key(d).map(|key| json!(key)));
     Value::Object(spec)
@@ -172,6 +174,11 @@ fn add(definition: &Submission) -> Vec<String> {
     let (only, exclude) = d.timing.calendars.as_ref().map(|calendars| calendars.names()).unwrap_or_default();
     only.into_iter().for_each(|name| put("only-within", Some(name)));
     exclude.into_iter().for_each(|name| put("except", Some(name)));
+    if let Some(rate) = &d.timing.rate {
+        put("rate", Some(rate.to_string()));
+        put("rate-burst", rate.burst.map(|burst| burst.to_string()));
+        put("rate-excess", (rate.on_excess == OnExcess::Drop).then(|| "drop".to_owned()));
+    }
     // A name may begin with `-`.
     add.extend(["--".to_owned(), d.name.clone()]);
     add

@@ -30,6 +30,7 @@ pub mod overview;
 pub mod palette;
 pub mod payload_form;
 pub mod queues;
+mod rate_draft;
 mod retry_draft;
 pub mod rows;
 pub mod run;

@@ -13,6 +13,7 @@ use super::super::visit::{Segment, Visit};
 use super::super::words::{Words, fill};
 use super::confirm::Action;
 use super::labels::{self, LabelLink};
+use super::rate_draft;
 use super::rows::{self, RunRow};
 use super::run_actions;
 use super::run_log::Log;
@@ -84,7 +85,15 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
     let log = Log::read(visit, &run).await?;
     let hold = visit.service.hold_of_run(&run).await?;
     let blocker = visit.service.blocker(&run).await?.filter(|_| hold.is_none());
-    let why = hold.as_ref().map(|hold| rows::why_held(hold, &f));
+    let why = match &hold {
+        Some(hold) => Some(rows::why_held(hold, &f)),
+        None => match visit.service.next_permit(&run).await?.filter(|_| blocker.is_none()) {
+            Some((rate, at)) => {
+                Some(fill(&t.run_waits_rate, &[&rate_draft::in_words(&rate, t), &f.text(at)]))
+            }
+            None => rows::why_waits(&run, has_worker, blocker.as_ref(), until, t),
+        },
+    };
     let path = path(&run, t);
     let page = Page {
         log,
@@ -95,7 +104,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
             .map(|action| action.words(t).link(&rows::run_href(&run), action.as_str()))
             .collect(),
         is_on_hold: hold.is_some(),
-        why: why.or_else(|| rows::why_waits(&run, has_worker, blocker.as_ref(), until, t)),
+        why,
         blocker: blocker.and_then(|by| by.run).map(|id| (rows::run_href_of(&id), id.to_string())),
         stages: SpanBar::new("stages", &t.time_in_states, spans(&path, &f)),
         path,

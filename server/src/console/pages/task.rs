@@ -22,11 +22,13 @@ use super::labels::{self, LabelLink};
 use super::limits;
 use super::moments::{self, NextMoment};
 use super::overlap_choice;
+use super::rate_draft;
 use super::rows::{RunRow, run_href_of, task_href, why_held};
 use super::schedule_preview;
 use super::tasks;
 use crate::core::access::Scope;
 use crate::core::misfire::Misfire;
+use crate::core::rate::Rate;
 use crate::core::retry::RetryPolicy;
 use crate::core::submission::Dedup;
 use crate::core::{Moment, Schedule, Task, TaskId, TaskState};
@@ -51,6 +53,8 @@ struct Wait {
     rule: String,
     /// What the runs wait for. Empty: nothing any more.
     what: String,
+    /// When the next one starts. Empty: unknown.
+    turn: String,
     /// Page of a run that blocks them. `None`: there is none that the reader may see.
     blocker: Option<(String, String)>,
 }
@@ -98,7 +102,7 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
         is_cancelled: task.state == TaskState::Cancelled,
         audit_href: audit::href(task.id.as_str()),
         actions: actions(&task, t),
-        wait: if hold.is_some() { None } else { wait(visit, &id).await? },
+        wait: if hold.is_some() { None } else { wait(visit, &id, &f).await? },
         hold,
         strip: Strip::new(&recent, &f),
         moments: moments::of(&task, visit).await?,
@@ -115,11 +119,13 @@ async fn page(visit: &Visit, id: &str) -> Result<askama::Result<String>> {
 }
 
 /// Returns why runs of a task wait for admission. `None`: no run waits.
-async fn wait(visit: &Visit, id: &TaskId) -> Result<Option<Wait>> {
+async fn wait(visit: &Visit, id: &TaskId, f: &Frame) -> Result<Option<Wait>> {
     let (service, t) = (&visit.service, visit.lang.words());
     let Some(held) = service.first_held(id).await? else { return Ok(None) };
     let Some(blocker) = service.blocker(&held).await? else {
-        return Ok(Some(Wait { rule: String::new(), what: String::new(), blocker: None }));
+        let turn = service.next_permit(&held).await?;
+        let (rule, turn) = turn.map(|(rate, at)| rate_wait(&rate, at, f)).unwrap_or_default();
+        return Ok(Some(Wait { rule, what: String::new(), turn, blocker: None }));
     };
     let (name, rule, what) = match &blocker.limit {
         Some(limit) => (&t.concurrency, limits::in_words(limit, t), &t.task_limit_used),
@@ -130,7 +136,14 @@ async fn wait(visit: &Visit, id: &TaskId) -> Result<Option<Wait>> {
         ),
     };
     let run = blocker.run.map(|run| (run_href_of(&run), run.to_string()));
-    Ok(Some(Wait { rule: format!("{name}: {rule}"), what: what.clone(), blocker: run }))
+    let (rule, what) = (format!("{name}: {rule}"), what.clone());
+    Ok(Some(Wait { rule, what, turn: String::new(), blocker: run }))
+}
+
+/// Returns a rate limit in words, and when its next run starts.
+fn rate_wait(rate: &Rate, next_at: Moment, f: &Frame) -> (String, String) {
+    let rule = format!("{}: {}", f.t.rate_limit, rate_draft::in_words(rate, f.t));
+    (rule, fill(&f.t.task_waits_rate, &[&f.text(next_at)]))
 }
 
 /// Returns the actions on a task as texts to copy.
@@ -268,6 +281,9 @@ fn facts(task: &Task, misfire: Misfire, f: &Frame) -> Vec<(String, String)> {
     if !task.timing.concurrency.is_empty() {
         let limits = task.timing.concurrency.iter().map(|limit| limits::in_words(limit, t));
         facts.push((&t.concurrency, limits.collect::<Vec<_>>().join(" · ")));
+    }
+    if let Some(rate) = &task.timing.rate {
+        facts.push((&t.rate_limit, rate_draft::in_words(rate, t)));
     }
     if let Some(within_ms) = task.start_within_ms {
         facts.push((&t.start_within, duration(i64::try_from(within_ms).unwrap_or(i64::MAX), t)));

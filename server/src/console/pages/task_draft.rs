@@ -13,6 +13,7 @@ use super::field_time::{read_time, whole_seconds, write_time};
 use super::limits;
 use super::overlap_choice;
 use super::payload_form;
+use super::rate_draft::RateDraft;
 use super::retry_draft::RetryDraft;
 use crate::core::conflict::OnConflict;
 use crate::core::cron::{CronOptions, Dialect, Dst, Gap, Repeat};
@@ -61,6 +62,8 @@ pub struct Draft {
     /// Names of calendars.
     pub only_within: String,
     pub except: String,
+    #[serde(flatten)]
+    pub rate: RateDraft,
     pub dedup_key: String,
     /// Only of a new task. Empty: the live task is returned.
     pub on_conflict: String,
@@ -107,6 +110,7 @@ impl Draft {
             concurrency: text("concurrency").replace("\r\n", "\n"),
             only_within: text("only_within"),
             except: text("except"),
+            rate: RateDraft::read(fields),
             dedup_key: text("dedup_key"),
             on_conflict: text("on_conflict"),
             labels: text("labels").replace("\r\n", "\n"),
@@ -170,7 +174,7 @@ impl Draft {
     pub fn of(definition: &Submission, zone_name: &str, zone: &TimeZone) -> Self {
         let at = |at: Option<Moment>| at.map(|at| write_time(at, zone)).unwrap_or_default();
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-        let Timing { misfire, jitter_ms, overlap, concurrency, calendars } = definition.timing.clone();
+        let Timing { misfire, jitter_ms, overlap, concurrency, calendars, rate } = definition.timing.clone();
         let (only_within, except) = calendar_choice::fields(calendars.as_deref());
         let (overlap, overlap_max) = overlap_choice::choice(overlap);
         let mut draft = Self {
@@ -193,6 +197,7 @@ impl Draft {
             concurrency: limits::lines(&concurrency),
             only_within,
             except,
+            rate: rate.as_ref().map(RateDraft::of).unwrap_or_default(),
             dedup_key: match &definition.dedup {
                 Dedup::Key(key) => key.clone(),
                 Dedup::Pair | Dedup::Nothing => String::new(),
@@ -345,8 +350,8 @@ impl Draft {
         let concurrency = limits::read("concurrency", &self.concurrency, t)?;
         let base = base.and_then(|base| base.timing.calendars.as_deref());
         let calendars = calendar_choice::read(&self.only_within, &self.except, base);
-        let misfire = MisfireRule { policy, grace_ms, max };
-        Ok(Timing { misfire, jitter_ms, overlap, concurrency, calendars })
+        let (misfire, rate) = (MisfireRule { policy, grace_ms, max }, self.rate.rate(t)?);
+        Ok(Timing { misfire, jitter_ms, overlap, concurrency, calendars, rate })
     }
 }
 
@@ -380,6 +385,8 @@ impl Refusal {
             InvalidSubmission::Timing(invalid) if invalid.field == "overlap.max" => "overlap_max",
             InvalidSubmission::WithoutOutcome(field) => field,
             InvalidSubmission::Concurrency(_) => "concurrency",
+            InvalidSubmission::Rate(invalid) if invalid.field == "rate.burst" => "rate_burst",
+            InvalidSubmission::Rate(_) => "rate",
             InvalidSubmission::Timing(_) => "grace_sec",
             InvalidSubmission::ConflictWithoutKey => "on_conflict",
             InvalidSubmission::DedupKey => "dedup_key",
@@ -410,6 +417,7 @@ mod tests {
     use crate::console::words::Lang;
     use crate::core::calendar::Calendars;
     use crate::core::overlap::Overlap;
+    use crate::core::rate::{OnExcess, Rate};
     use crate::core::retry::RetryPolicy;
 
     fn berlin() -> TimeZone {
@@ -437,6 +445,8 @@ mod tests {
                 },
             },
         ];
+        let rate = "7/90s:all:eu west".parse::<Rate>().unwrap();
+        let rate = Rate { burst: Some(3), on_excess: OnExcess::Drop, ..rate };
         for schedule in schedules {
             for dedup in [Dedup::Pair, Dedup::Nothing, Dedup::Key("k".to_owned())] {
                 let definition = Submission {
@@ -457,6 +467,7 @@ mod tests {
                         overlap: Some(Overlap::QueueAll { max: 7 }),
                         concurrency: vec!["2:queue:eu west".parse().unwrap(), "9:tag".parse().unwrap()],
                         calendars: Calendars::named(vec!["workdays".into()], vec!["a".into(), "b".into()]),
+                        rate: Some(rate.clone()),
                     },
                     queue: Some("q".to_owned()),
                     dedup,
@@ -506,6 +517,7 @@ mod tests {
             (Draft { max_fires: "0".into(), ..new() }, "max_fires"),
             (Draft { max_runtime_sec: "-1".into(), ..new() }, "max_runtime_sec"),
             (Draft { labels: "team".into(), ..new() }, "labels"),
+            (Draft { rate: RateDraft { limit: "10".into(), ..RateDraft::default() }, ..new() }, "rate"),
         ] {
             assert_eq!(submission(&draft, None).unwrap_err().field, field);
         }

@@ -12,6 +12,7 @@ use super::super::sent_form::SentForm;
 use super::super::visit::{Fields, Segment, Visit};
 use super::overlap_choice;
 use super::payload_form;
+use super::rate_draft;
 use super::rows::task_href;
 use super::schedule_choices::{self, Choices};
 use super::schedule_preview::{self, Away, Preview};
@@ -60,7 +61,7 @@ impl Page {
         let of_misfire = [&d.misfire, &d.grace_sec, &d.misfire_max, &d.jitter_sec, &d.overlap];
         let mut fields =
             of_delivery.into_iter().chain(of_misfire).chain([&d.concurrency, &d.only_within, &d.except]);
-        d.ack || !d.retry.is_empty() || fields.any(|field| !field.is_empty())
+        d.ack || !d.retry.is_empty() || !d.rate.is_empty() || fields.any(|field| !field.is_empty())
     }
 
     fn rhythms(&self) -> [(&'static str, &str); 7] {
@@ -93,6 +94,10 @@ impl Page {
 
     fn overlaps(&self) -> [(&'static str, &str); 6] {
         overlap_choice::choices(self.f.t)
+    }
+
+    fn excesses(&self) -> [(&'static str, &str); 2] {
+        rate_draft::choices(self.f.t)
     }
 
     fn conflicts(&self) -> [(&'static str, &str); 3] {

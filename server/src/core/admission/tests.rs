@@ -12,6 +12,7 @@ fn words(verdicts: Vec<Verdict>) -> String {
         Verdict::Wait => "wait".to_owned(),
         Verdict::Replace => "replace".to_owned(),
         Verdict::Suppress { by } => format!("by {by}"),
+        Verdict::Drop => "drop".to_owned(),
     };
     verdicts.into_iter().map(word).collect::<Vec<_>>().join(", ")
 }
@@ -83,7 +84,7 @@ fn limits(texts: &str) -> Vec<SlotLimit> {
 fn of_limits(texts: &str, names: &str) -> Vec<Contender> {
     let contender = |name: char| Contender {
         id: RunId::from_text(name.to_string()),
-        asks: Asks::Limits(limits(texts)),
+        asks: Asks::Limits(Limits { slots: limits(texts), rate: None }),
         is_redriven: name.is_uppercase(),
     };
     names.chars().map(contender).collect()
@@ -140,4 +141,77 @@ fn the_slots_that_are_free_and_in_use_are_counted() {
     assert_eq!((usage.used("q"), usage.used("u")), (2, 0));
     assert_eq!(["q5", "q5+t2", "q1", "u3"].map(free), [3, 1, 0, 3]);
     assert_eq!(usage.holder("q"), Some(&RunId::from_text("r")));
+}
+
+/// Returns a rate limit with the key `r`.
+fn rate(drops: bool) -> RateLimit {
+    RateLimit { key: "rate:r".to_owned(), limit: 9, period_ms: 1_000, burst: 1, drops }
+}
+
+/// Returns runs with a rate limit, and the limits of a text. An empty text has none.
+fn of_rate(rate: RateLimit, texts: &str, names: &str) -> Vec<Contender> {
+    let slots = if texts.is_empty() { Vec::new() } else { limits(texts) };
+    let asks = Asks::Limits(Limits { slots, rate: Some(rate) });
+    let mut runs = of_limits("q1", names);
+    runs.iter_mut().for_each(|run| run.asks = asks.clone());
+    runs
+}
+
+/// Permits that are left, slots in use, rate limit; and limits, contenders and verdicts as texts.
+type Case<'a> = (u32, &'a [&'a str], &'a RateLimit, [&'a str; 3]);
+
+#[test]
+fn every_combination_of_permits_slots_and_excess() {
+    let (wait, drop) = (rate(false), rate(true));
+    let table: [Case; 13] = [
+        (0, &[], &wait, ["", "ab", "wait, wait"]),
+        (1, &[], &wait, ["", "abc", "start, wait, wait"]),
+        (3, &[], &wait, ["", "ab", "start, start"]),
+        (0, &[], &drop, ["", "aB", "drop, wait"]),
+        (1, &[], &drop, ["", "Abc", "start, drop, drop"]),
+        // The rate is decided before the slots.
+        (0, &["q#0"], &drop, ["q1", "a", "drop"]),
+        (0, &[], &wait, ["q1", "a", "wait"]),
+        // A run without a slot uses no permit, and a run without a permit no slot.
+        (1, &["q#0"], &wait, ["q1", "a", "wait"]),
+        (1, &["q#0"], &drop, ["q1", "ab", "wait, wait"]),
+        (1, &[], &wait, ["q1", "ab", "q#0, wait"]),
+        (2, &[], &wait, ["q1", "ab", "q#0, wait"]),
+        (1, &[], &wait, ["q2+t2", "ab", "q#0+t#0, wait"]),
+        (9, &["t#0"], &wait, ["q2+t2", "ab", "q#0+t#1, wait"]),
+    ];
+    for (permits, slots, rate, [texts, names, expected]) in table {
+        let mut usage = usage(slots);
+        usage.set_permits(rate.clone(), permits);
+        let verdicts = admit(&usage, &of_rate(rate.clone(), texts, names));
+        let words = words(verdicts);
+        let words: Vec<_> =
+            words.split(", ").map(|word| if word.is_empty() { "start" } else { word }).collect();
+        assert_eq!(words.join(", "), expected, "{permits} {slots:?} {rate} {texts} {names}");
+    }
+}
+
+#[test]
+fn a_run_without_a_permit_does_not_block_the_runs_of_another_key() {
+    let mut usage = usage(&[]);
+    usage.set_permits(rate(false), 0);
+    let other = RateLimit { key: "rate:other".to_owned(), ..rate(false) };
+    usage.set_permits(other.clone(), 2);
+    let contenders =
+        [of_rate(rate(false), "q2", "a"), of_rate(other, "q2", "b"), of_limits("q2", "c")].concat();
+    assert_eq!(words(admit(&usage, &contenders)), "wait, q#0, q#1");
+}
+
+#[test]
+fn fewer_permits_start_the_first_of_the_runs_that_more_permits_start() {
+    let contenders = [of_rate(rate(false), "q3+t1", "ab"), of_rate(rate(false), "q3", "cd")].concat();
+    for permits in 0..5 {
+        let mut limited = usage(&[]);
+        limited.set_permits(rate(false), permits);
+        let starts = |usage: &Usage| {
+            let verdicts = admit(usage, &contenders);
+            verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Start { .. })).count()
+        };
+        assert_eq!(starts(&limited), starts(&usage(&[])).min(permits as usize));
+    }
 }

@@ -1,9 +1,34 @@
-//! Admission of a run: it waits for the slot of its task and for slots of its limits, gets them, or is suppressed.
+//! Admission of a run: it waits for the slot of its task, and for slots and a permit of its limits, gets them, or is
+//! suppressed.
+
+use serde::{Deserialize, Serialize};
 
 use super::{HoldMark, IllegalTransition, Run, RunEvent, RunId, RunState};
 use crate::core::admission::{Asks, Contender, slot};
-use crate::core::concurrency::{Limit, Scope, SlotLimit, WaitGroup};
+use crate::core::concurrency::{Limit, Scope, SlotLimit};
+use crate::core::rate::{RateLimit, period_text};
+use crate::core::wait_group::{Limits, WaitGroup};
 use crate::core::{Moment, TaskId};
+
+/// Permit of a rate limit. A permit is valid for one hand-over: a later one is another start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permit {
+    /// The run may be handed over, or was handed over.
+    Valid,
+    /// The run needs another permit.
+    Used,
+}
+
+impl Permit {
+    /// Returns the permit as the stores spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Used => "used",
+        }
+    }
+}
 
 /// Returns the key of the slot of a task with an overlap policy.
 pub fn key_of_task(id: &TaskId) -> String {
@@ -16,14 +41,14 @@ pub fn slot_of_task(id: &TaskId) -> String {
 }
 
 impl Run {
-    /// Returns whether the run ever has slots. A run without an overlap policy and limits needs none.
-    pub fn is_admitted_by_slots(&self) -> bool {
-        self.overlap.is_some() || !self.concurrency.is_empty()
+    /// Returns whether the run has an overlap policy or a limit. Any other run starts at once.
+    pub fn is_gated(&self) -> bool {
+        self.overlap.is_some() || !self.concurrency.is_empty() || self.rate.is_some()
     }
 
     /// Returns whether the run must be admitted before it is handed over.
     pub fn needs_admission(&self) -> bool {
-        self.is_admitted_by_slots() && self.asks().is_some()
+        self.is_gated() && self.asks().is_some()
     }
 
     /// Returns the limits of the run with the keys of their slots, in the order of the keys.
@@ -35,13 +60,22 @@ impl Run {
     }
 
     fn slot_limit(&self, limit: &Limit) -> SlotLimit {
-        limit.of_value(match limit.scope {
+        limit.of_value(self.value_of(limit.scope))
+    }
+
+    /// Returns the rate limit of the run with its key.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.rate.as_ref().map(|rate| rate.of_value(self.value_of(rate.scope)))
+    }
+
+    fn value_of(&self, scope: Scope) -> Option<&str> {
+        match scope {
             Scope::Task => Some(self.task_id.as_str()),
             Scope::Tag => Some(&self.tag),
             // A task with this scope has a queue.
             Scope::Queue => Some(self.queue.as_deref().unwrap_or_default()),
             Scope::All => None,
-        })
+        }
     }
 
     /// Returns the limit of the run whose slots have the key.
@@ -55,20 +89,23 @@ impl Run {
         of_task.into_iter().chain(self.limits().into_iter().map(|limit| limit.key)).collect()
     }
 
-    /// Returns what the run needs next. `None`: it has all of its slots, or needs none.
+    /// Returns what the run needs next. `None`: it has its slots and its permit, or needs none.
     pub fn asks(&self) -> Option<Asks> {
         let of_task = slot_of_task(&self.task_id);
         let has_task = self.slots.contains(&of_task);
         match self.overlap {
             Some(overlap) if !has_task => Some(Asks::Task(key_of_task(&self.task_id), overlap)),
-            _ if self.slots.len() > usize::from(has_task) => None,
-            _ => Some(Asks::Limits(self.limits())).filter(|_| !self.concurrency.is_empty()),
+            // The slots of limits and the permit are taken in one write.
+            _ if self.slots.len() > usize::from(has_task) || self.permit == Some(Permit::Valid) => None,
+            _ => Some(Limits { slots: self.limits(), rate: self.rate_limit() })
+                .filter(|limits| !limits.is_empty())
+                .map(Asks::Limits),
         }
     }
 
     /// Returns the run as a contender. `None`: the run needs no admission.
     pub fn contender(&self) -> Option<Contender> {
-        Some(Contender { id: self.id.clone(), asks: self.asks()?, is_redriven: self.attempt > 1 })
+        Some(Contender { id: self.id.clone(), asks: self.asks()?, is_redriven: self.open().was_admitted() })
     }
 
     /// Returns the group in which the run waits. `None`: the run does not wait for admission.
@@ -77,8 +114,8 @@ impl Run {
         self.hold_group().or_else(asks)
     }
 
-    /// Gives the run further slots. If they are the last ones that it needs, `holder` claims the run until
-    /// `lease_until`, to hand it over. Otherwise the run waits.
+    /// Gives the run what it [asks](Self::asks) for: further slots, and a permit. If the run needs nothing else, `holder`
+    /// claims the run until `lease_until`, to hand it over. Otherwise the run waits.
     ///
     /// # Errors
     /// If the run is neither `firing` nor `held`.
@@ -88,28 +125,43 @@ impl Run {
         holder: &str,
         lease_until: Moment,
     ) -> Result<(), IllegalTransition> {
-        let before = self.slots.len();
-        self.slots.extend(slots);
-        let admitted = match (self.state, self.needs_admission()) {
-            (RunState::Firing, false) | (RunState::Held, true) => Ok(()),
-            (_, true) => self.hold(),
-            (_, false) => self.apply(RunEvent::Admitted),
-        };
-        if admitted.is_err() {
-            self.slots.truncate(before);
-        } else if self.state == RunState::Firing {
-            self.claim(holder, lease_until);
+        let before = (self.slots.len(), self.permit);
+        if self.rate.is_some() && matches!(self.asks(), Some(Asks::Limits(_))) {
+            self.permit = Some(Permit::Valid);
         }
-        admitted
+        self.slots.extend(slots);
+        let proceeded = self.proceed(holder, lease_until);
+        if proceeded.is_err() {
+            self.slots.truncate(before.0);
+            self.permit = before.1;
+        }
+        proceeded
     }
 
-    /// Lets the run wait for slots.
+    /// Lets `holder` claim the run until `lease_until`, to hand it over, or lets the run wait if it needs slots or a permit.
+    ///
+    /// # Errors
+    /// If the run is neither `firing` nor `held`.
+    pub(super) fn proceed(&mut self, holder: &str, lease_until: Moment) -> Result<(), IllegalTransition> {
+        match (self.state, self.needs_admission()) {
+            (RunState::Firing, false) | (RunState::Held, true) => {}
+            (_, true) => self.hold()?,
+            (_, false) => self.apply(RunEvent::Admitted)?,
+        }
+        if self.state == RunState::Firing {
+            self.claim(holder, lease_until);
+        }
+        Ok(())
+    }
+
+    /// Lets the run wait for admission, with the slot of its task at most.
     ///
     /// # Errors
     /// If the run is in another state than `firing`, `ready` or `retrying`.
     pub fn hold(&mut self) -> Result<(), IllegalTransition> {
         self.apply(RunEvent::Held)?;
         self.hold = self.hold.map(|_| HoldMark::Over);
+        self.free_limits();
         self.postponed = false;
         self.leased_at = None;
         self.started_at = None;
@@ -117,13 +169,14 @@ impl Run {
         Ok(())
     }
 
-    /// Frees the slots of limits: the run has stopped working, and waits for a later attempt. The slot of its task
-    /// stays.
+    /// Frees the slots of limits, and uses the permit up: the run has stopped working, and waits for a later attempt. The slot
+    /// of its task stays.
     pub(super) fn free_limits(&mut self) {
         if !self.concurrency.is_empty() {
             let of_task = slot_of_task(&self.task_id);
             self.slots.retain(|slot| *slot == of_task);
         }
+        self.permit = self.permit.map(|_| Permit::Used);
     }
 
     /// Ends the run without an attempt, because of the run `by`.
@@ -134,6 +187,17 @@ impl Run {
         self.end(RunEvent::Suppressed, Some(format!("overlap: suppressed by run {by}")), now)?;
         self.blocked_by = Some(by.clone());
         Ok(())
+    }
+
+    /// Ends the run without an attempt, because it exceeds its rate limit.
+    ///
+    /// # Errors
+    /// If the run has been handed over.
+    pub fn drop_excess(&mut self, now: Moment) -> Result<(), IllegalTransition> {
+        let limit =
+            self.rate.as_ref().map(|rate| format!("{} per {}", rate.limit, period_text(rate.period_ms)));
+        let reason = format!("rate: dropped, the limit of {} is used", limit.unwrap_or_default());
+        self.end(RunEvent::Suppressed, Some(reason), now)
     }
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{IllegalTransition, Run, RunState};
 use crate::core::Moment;
-use crate::core::concurrency::WaitGroup;
 use crate::core::hold::HoldScope;
+use crate::core::wait_group::WaitGroup;
 
 /// What a hold has done to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,27 +62,27 @@ impl Run {
 
     /// Returns whether the run may have slots, or may wait in a group. The stores keep rows about both.
     pub fn may_wait(&self) -> bool {
-        self.is_admitted_by_slots() || self.hold.is_some()
+        self.is_gated() || self.hold.is_some()
     }
 
-    /// Lets the run wait for the end of a hold. The run frees the slots of its limits, because it does nothing.
+    /// Lets the run wait for the end of a hold. The run frees the slots of its limits, and uses its permit up,
+    /// because it does nothing.
     ///
     /// # Errors
     /// If the run is in another state than `firing`, `ready` or `retrying`.
     pub fn hold_by(&mut self, scope: HoldScope) -> Result<(), IllegalTransition> {
         self.hold()?;
         self.hold = Some(HoldMark::of(scope));
-        self.free_limits();
         Ok(())
     }
 
     /// Ends the wait for a hold. `holder` claims the run until `lease_until`, to hand it over, unless the run needs
-    /// slots: then the run waits for slots.
+    /// slots or a permit: then the run waits for them.
     ///
     /// # Errors
     /// If the run is not in `held`.
     pub fn end_hold(&mut self, holder: &str, lease_until: Moment) -> Result<(), IllegalTransition> {
-        self.admit(Vec::new(), holder, lease_until)?;
+        self.proceed(holder, lease_until)?;
         self.hold = Some(HoldMark::Over);
         Ok(())
     }

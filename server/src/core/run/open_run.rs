@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{HoldMark, RunId, RunState};
+use super::{HoldMark, Permit, RunId, RunState};
 use crate::core::overlap::Overlap;
 use crate::core::{Moment, Task};
 
@@ -28,12 +28,20 @@ pub struct OpenRun {
     /// What a hold has done to the run.
     #[serde(default)]
     pub hold: Option<HoldMark>,
+    /// Permit of the rate limit.
+    #[serde(default)]
+    pub permit: Option<Permit>,
 }
 
 impl OpenRun {
     /// Returns whether the run waits for the end of a hold.
     pub fn waits_for_hold(&self) -> bool {
         self.state == RunState::Held && matches!(self.hold, Some(HoldMark::Queue | HoldMark::Tag))
+    }
+
+    /// Returns whether the run was admitted before.
+    pub fn was_admitted(&self) -> bool {
+        self.attempt > 1 || self.fired_at.is_some() || self.permit.is_some()
     }
 
     /// Returns whether the run is delivered even if its task is deleted: the task has passed the

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum RunState {
     /// A node is publishing the message.
     Firing,
-    /// The run waits for admission: other runs have the slots that it needs, or its tag is on hold.
+    /// The run waits for admission: for slots that other runs have, for a permit, or for the end of a hold.
     Held,
     /// The broker has confirmed the message.
     Fired,
@@ -78,9 +78,9 @@ impl std::fmt::Display for RunState {
 pub enum RunEvent {
     /// The run must wait for admission.
     Held,
-    /// The run got its slots.
+    /// The run got its slots and its permit.
     Admitted,
-    /// The run must not start, because of another run.
+    /// The run must not start, because of another run or of its rate limit.
     Suppressed,
     /// The broker confirmed the message.
     Confirmed,

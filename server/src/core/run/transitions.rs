@@ -309,6 +309,7 @@ impl Run {
         }
         if RunState::TERMINAL.contains(&self.state) {
             self.slots.clear();
+            self.permit = None;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::core::cron::InvalidCron;
 use crate::core::headers::InvalidHeaders;
 use crate::core::invalid_timing::InvalidTiming;
 use crate::core::labels::InvalidLabels;
+use crate::core::rate::InvalidRate;
 use crate::core::retry::InvalidRetry;
 use crate::core::tag::InvalidTag;
 
@@ -70,6 +71,9 @@ pub enum InvalidSubmission {
     /// Invalid concurrency limits.
     #[error(transparent)]
     Concurrency(#[from] InvalidLimits),
+    /// Invalid rate limit.
+    #[error(transparent)]
+    Rate(#[from] InvalidRate),
     /// An overlap policy or concurrency limits for runs whose ends the server does not know. The value is the field.
     #[error("{0} needs a queue, or ack: without outcome reports the server does not know when a run ends")]
     WithoutOutcome(&'static str),

@@ -44,6 +44,7 @@ fn apply(node: &Node, run: &mut Run, verdict: &Verdict, now: Moment) -> bool {
         Verdict::Start { slots } => run.admit(slots.clone(), &node.name, node.run_lease_until(now)).is_ok(),
         Verdict::Wait | Verdict::Replace => run.hold().is_ok(),
         Verdict::Suppress { by } => run.suppress(by, now).is_ok(),
+        Verdict::Drop => run.drop_excess(now).is_ok(),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes;
-use crate::core::concurrency::WaitGroup;
 use crate::core::hold::{Hold, HoldScope};
 use crate::core::run::OpenRun;
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, RunState};
 use crate::engine::holds::find;
 use crate::engine::node::Node;

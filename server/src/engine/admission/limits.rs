@@ -1,13 +1,14 @@
-//! The slots of concurrency limits.
+//! The slots of concurrency limits, and the permits of rate limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::permits::{self, Permits};
 use super::{KEYS_AT_ONCE, TRIES, changes};
 use crate::core::admission::{Asks, Contender, Usage, Verdict, admit as decide, in_turn};
-use crate::core::concurrency::{SlotLimit, WaitGroup};
 use crate::core::run::OpenRun;
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunState};
 use crate::engine::node::Node;
 use crate::ports::{PortError, Result};
@@ -55,19 +56,30 @@ struct Decision {
     verdicts: Vec<Verdict>,
     /// Whether more runs of a group may start than were read.
     is_cut: bool,
-    /// Whether the key has no slot for any of the groups.
+    /// Whether the key has neither a slot nor a permit for any of the groups.
     is_full: bool,
+    /// Groups that were not read.
+    unread: Vec<WaitGroup>,
+}
+
+impl Decision {
+    /// Returns the groups of which runs wait after this decision.
+    fn waiting(&self) -> BTreeSet<WaitGroup> {
+        let waits = self.contenders.iter().zip(&self.verdicts).filter(|(_, verdict)| verdict.waits());
+        waits.map(|(run, _)| run.asks.group()).chain(self.unread.iter().cloned()).collect()
+    }
 }
 
 /// Decides on the `new` runs and on the waiting runs of a key. Returns the runs that were admitted.
 pub(super) async fn admit(node: &Node, key: &str, mut new: Vec<Run>, now: Moment) -> Result<Vec<Run>> {
-    let mut admitted = Vec::new();
+    let (mut admitted, mut permits) = (Vec::new(), Permits::default());
     let (mut tries, mut pages) = (0, 0);
     while tries < TRIES && pages < PAGES {
         let groups = next_groups(node, key, &new).await?;
         let has_more = groups.len() >= GROUPS as usize;
-        let Decision { contenders, verdicts, is_cut, is_full: has_no_room } =
-            decide_on(node, key, &groups, &new).await?;
+        let decision = decide_on(node, key, &groups, &new, &mut permits).await?;
+        permits::wake(node, decision.waiting().into_iter(), !new.is_empty());
+        let Decision { contenders, verdicts, is_cut, is_full: has_no_room, .. } = decision;
         let starts = contenders.iter().zip(&verdicts).filter(|(_, verdict)| !verdict.waits());
         let last = starts.map(|(run, _)| run.asks.group()).next_back();
         let last = last.or_else(|| groups.last().filter(|_| has_more).cloned());
@@ -85,6 +97,7 @@ pub(super) async fn admit(node: &Node, key: &str, mut new: Vec<Run>, now: Moment
         tries += 1;
         let expected = changed.len();
         let written = changes::store(node, changed).await?;
+        permits.note_used(&written);
         // Another node may have been faster. The runs that are left are decided again.
         let is_complete = written.len() == expected && !is_cut && !has_more;
         new.retain(|run| written.iter().all(|written| written.id != run.id));
@@ -110,19 +123,25 @@ async fn next_groups(node: &Node, key: &str, new: &[Run]) -> Result<Vec<WaitGrou
     Ok(groups)
 }
 
-/// Reads the slots in use, and of each group as many runs as may start, and decides. A group whose slots are in use is
-/// not read.
-async fn decide_on(node: &Node, key: &str, groups: &[WaitGroup], new: &[Run]) -> Result<Decision> {
-    let keys: BTreeSet<String> = groups.iter().flat_map(WaitGroup::keys).collect();
-    let keys: Vec<String> = keys.into_iter().collect();
-    let usage =
-        if keys.is_empty() { Usage::default() } else { Usage::of(node.store.slots_in_use(&keys).await?) };
+/// Reads the slots in use, and of each group as many runs as may start, takes permits, and decides. A group whose slots or
+/// permits are in use is not read.
+async fn decide_on(
+    node: &Node,
+    key: &str,
+    groups: &[WaitGroup],
+    new: &[Run],
+    permits: &mut Permits,
+) -> Result<Decision> {
+    let usage = usage_of(node, groups).await?;
     let most = MAX_HELD / u32::try_from(groups.len().max(1)).unwrap_or(MAX_HELD);
-    let is_cut = groups.iter().any(|group| usage.free(&group.limits()) > most);
-    let has_room = |limit: &SlotLimit| limit.key == key && usage.used(key) < limit.max;
-    let is_full = !groups.iter().any(|group| group.limits().iter().any(has_room));
+    let wanted = |group| permits::readable(node, &usage, group, u32::MAX);
+    // Groups whose runs are dropped have no bound, and are short.
+    let is_cut = groups.iter().map(wanted).any(|wanted| most < wanted && wanted < u32::MAX);
+    let is_full = !groups.iter().any(|group| has_room(node, key, &usage, group));
+    let unread = groups.iter().filter(|group| permits::readable(node, &usage, group, most) == 0);
+    let unread = unread.cloned().collect();
     let read = |group: WaitGroup| {
-        let free = usage.free(&group.limits()).min(most);
+        let free = permits::readable(node, &usage, &group, most);
         async move {
             let held = match free {
                 0 => Vec::new(),
@@ -135,8 +154,24 @@ async fn decide_on(node: &Node, key: &str, groups: &[WaitGroup], new: &[Run]) ->
     let held: Vec<(WaitGroup, Vec<OpenRun>)> =
         stream::iter(reads).buffered(KEYS_AT_ONCE).try_collect().await?;
     let contenders = in_turn(with_new(held, new));
+    let usage = permits.take(node, usage, &contenders).await?;
     let verdicts = decide(&usage, &contenders);
-    Ok(Decision { contenders, verdicts, is_cut, is_full })
+    Ok(Decision { contenders, verdicts, is_cut, is_full, unread })
+}
+
+/// Returns the slots in use of the groups' concurrency limits.
+async fn usage_of(node: &Node, groups: &[WaitGroup]) -> Result<Usage> {
+    let keys = groups.iter().flat_map(|group| group.limits().slots).map(|limit| limit.key);
+    let keys: Vec<String> = keys.collect::<BTreeSet<_>>().into_iter().collect();
+    Ok(if keys.is_empty() { Usage::default() } else { Usage::of(node.store.slots_in_use(&keys).await?) })
+}
+
+/// Returns whether the key has a slot or a permit for the group.
+fn has_room(node: &Node, key: &str, usage: &Usage, group: &WaitGroup) -> bool {
+    let limits = group.limits();
+    let has_slot = limits.slots.iter().any(|limit| limit.key == key && usage.used(key) < limit.max);
+    let is_used = |rate| node.rate_times.used_until(rate, node.latest_now()).is_some();
+    has_slot || limits.rate.as_ref().is_some_and(|rate| rate.key == key && !is_used(rate))
 }
 
 /// Returns the contenders of each group: the waiting runs and the new ones, earliest first.
@@ -150,8 +185,8 @@ fn with_new(held: Vec<(WaitGroup, Vec<OpenRun>)>, new: &[Run]) -> Vec<Vec<Conten
     let contenders = |(group, held): (WaitGroup, Vec<OpenRun>)| {
         let mut runs = of_group.remove(&group).unwrap_or_default();
         runs.extend(held.into_iter().map(|run| {
-            let asks = Asks::Limits(group.limits());
-            (run.scheduled_at, Contender { id: run.id, asks, is_redriven: run.attempt > 1 })
+            let (asks, is_redriven) = (Asks::Limits(group.limits()), run.was_admitted());
+            (run.scheduled_at, Contender { id: run.id, asks, is_redriven })
         }));
         changes::earliest_first(runs)
     };

@@ -50,7 +50,8 @@ fn contenders(task: &TaskId, key: &str, mut held: Vec<OpenRun>, new: &[Run]) -> 
     held.retain(|run| !run.slots.contains(&slot) && !run.waits_for_hold());
     let of_held = |run: OpenRun| {
         let asks = Asks::Task(key.to_owned(), run.overlap?);
-        Some(Contender { id: run.id, asks, is_redriven: run.attempt > 1 })
+        let is_redriven = run.was_admitted();
+        Some(Contender { id: run.id, asks, is_redriven })
     };
     let new = new.iter().filter_map(|run| Some((run.scheduled_at, run.contender()?))).collect();
     held.into_iter().filter_map(of_held).chain(changes::earliest_first(new)).collect()

@@ -4,7 +4,8 @@ use super::{Result, Service};
 use crate::core::access::Scope;
 use crate::core::admission::{Asks, Usage};
 use crate::core::concurrency::Limit;
-use crate::core::{Run, RunId, RunState, TaskId};
+use crate::core::rate::Rate;
+use crate::core::{Moment, Run, RunId, RunState, TaskId};
 
 /// The slots for which a run waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Service {
             Asks::Task(key, _) if usage.used(&key) > 0 => (key, None),
             Asks::Task(..) => return Ok(None),
             Asks::Limits(limits) => {
-                match limits.into_iter().find(|limit| usage.used(&limit.key) >= limit.max) {
+                match limits.slots.into_iter().find(|limit| usage.used(&limit.key) >= limit.max) {
                     Some(full) => (full.key.clone(), run.limit_of_key(&full.key).cloned()),
                     None => return Ok(None),
                 }
@@ -38,6 +39,21 @@ impl Service {
         };
         let run = self.visible_run(usage.holder(&key)).await?;
         Ok(Some(Blocker { limit, used: usage.used(&key), run }))
+    }
+
+    /// Returns the rate limit for whose permit a run in `held` waits, and when the limit has its next permit. `None`: the run
+    /// waits for no permit.
+    ///
+    /// # Errors
+    /// [`ServiceError::Forbidden`](super::ServiceError::Forbidden), or a port's error.
+    pub async fn next_permit(&self, run: &Run) -> Result<Option<(Rate, Moment)>> {
+        self.require(Scope::TaskRead)?;
+        let asks = run.asks().filter(|_| run.state == RunState::Held);
+        let (Some(Asks::Limits(limits)), Some(rate)) = (asks, &run.rate) else { return Ok(None) };
+        let Some(limit) = limits.rate else { return Ok(None) };
+        let store = &self.shared.ports.store;
+        let (next_at, now) = (store.next_permit(&limit).await?, store.now().await?);
+        Ok((now < next_at).then(|| (rate.clone(), next_at)))
     }
 
     /// Returns the id of a run, unless the caller may not see the run: other tasks may have slots of the same limit.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::record_kind::RecordKind;
 use super::{Result, Service, ServiceError};
 use crate::core::access::Scope;
-use crate::core::concurrency::WaitGroup;
 use crate::core::hold::{self, Hold, HoldScope, NewHold};
+use crate::core::wait_group::WaitGroup;
 use crate::core::{Run, RunState, Task};
 use crate::engine::holds::{KIND, MAX_HOLDS, find, find_for};
 

@@ -72,3 +72,31 @@ async fn a_run_that_waits_for_a_limit_names_the_limit_and_the_run_with_its_slot(
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_rate_limit_names_the_limit_and_its_next_start() {
+    with_console(async |server| {
+        let browser = Browser::new(server);
+        let rate = json!({"limit": 2, "period_ms": 60_000, "burst": 1, "scope": "queue", "key": "eu"});
+        let spec = json!({"name": "sync", "queue": "q", "start_at": "2999-01-01T00:00:00Z", "rate": rate});
+        let id = create(server, spec).await;
+        let page = format!("/console/tasks/{id}");
+        let words = "2 starts per 1m in this queue, key eu, up to 1 at once";
+        browser.get(&page).await.has(words);
+        let task = server.state.service.shown_task(&TaskId::parse(&id).unwrap()).await.unwrap();
+        let now = server.clock.now();
+        let mut waiting = Run::firing(&task, now, "node", "first".to_owned(), now);
+        waiting.hold().unwrap();
+        server.store.insert_runs(&[waiting.clone()]).await.unwrap();
+        let run = format!("/console/runs/{}", waiting.id);
+        browser.get(&run).await.has("The run starts within a second.");
+        server.store.take_permits(&waiting.rate_limit().unwrap(), 1).await.unwrap();
+        let shown = browser.get(&run).await;
+        shown.has(&format!("waits for its turn within a rate limit: {words}. The next run starts at "));
+        let shown = browser.get(&page).await;
+        shown.has("The next one starts at ").has(&format!("Rate limit: {words}"));
+        let form = browser.get(&format!("{page}/edit")).await;
+        form.has("name=\"rate\" value=\"2/1m:queue:eu\"").has("name=\"rate_burst\" value=\"1\"");
+    })
+    .await;
+}

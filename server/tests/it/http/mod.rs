@@ -26,6 +26,7 @@ mod probes;
 mod problems;
 mod queues;
 mod races;
+mod rate_limit;
 mod revisions;
 mod run_logs;
 mod runs;

@@ -54,6 +54,8 @@ fn targets() -> Vec<Target> {
     let intervals = json!({"name": "n", "retry": {"intervals_ms": [1]}});
     let limited =
         json!({"name": "n", "queue": "q", "concurrency": [{"max": 1, "scope": "queue", "key": "k"}]});
+    let rate = json!({"limit": 1, "period_ms": 1, "burst": 1, "key": "k"});
+    let rate = json!({"name": "n", "rate": rate});
     let user = json!({"name": "u", "password": "correct horse"});
     let of_console = json!({"name": "u", "password": "correct horse", "role": "viewer"});
     let pause = json!({"action": "pause", "select": {"ids": ["0".repeat(32)]}});
@@ -61,6 +63,7 @@ fn targets() -> Vec<Target> {
     vec![
         Target { excluded: &["concurrency"], ..post("/v1/tasks", "TaskSpec", json!({"name": "n"}), "", "") },
         post("/v1/tasks", "Concurrency", limited, "/concurrency/0", "concurrency[0]."),
+        post("/v1/tasks", "Rate", rate, "/rate", "rate."),
         Target { excluded: &["intervals_ms"], ..post("/v1/tasks", "Retry", retry, "/retry", "retry.") },
         Target { excluded: GROWING, ..post("/v1/tasks", "Retry", intervals, "/retry", "retry.") },
         post("/v1/runs/lease", "LeaseRequest", json!({"worker": "w", "queues": ["q"]}), "", ""),

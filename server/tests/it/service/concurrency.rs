@@ -53,7 +53,7 @@ async fn lease(on: &Stage, worker: &str, limit: u32) -> Vec<Run> {
 }
 
 /// Leases the ready run, and reports an outcome.
-async fn settle(on: &Stage, run: &Run, outcome: Outcome) -> Run {
+pub(super) async fn settle(on: &Stage, run: &Run, outcome: Outcome) -> Run {
     let leased = lease(on, "w", 99).await;
     let others = leased.iter().filter(|leased| leased.id != run.id);
     for other in others {
@@ -64,13 +64,13 @@ async fn settle(on: &Stage, run: &Run, outcome: Outcome) -> Run {
     on.run(run).await
 }
 
-async fn succeed(on: &Stage, run: &Run) {
+pub(super) async fn succeed(on: &Stage, run: &Run) {
     let settled = settle(on, run, Outcome::Succeeded { result: None }).await;
     assert_eq!((settled.state, settled.slots.len()), (Succeeded, 0), "an ended run has no slot");
     look(on).await;
 }
 
-async fn look(on: &Stage) {
+pub(super) async fn look(on: &Stage) {
     admission::run_once(&on.node, on.clock.now()).await.unwrap();
 }
 

@@ -23,6 +23,7 @@ mod operations;
 mod overlap;
 mod permissions;
 mod races;
+mod rates;
 mod recent_runs;
 mod run_logs;
 mod triggers;
@@ -357,6 +358,15 @@ on_every_store! {
         each_change_is_acknowledged_once
         a_pause_that_changes_nothing_reads_the_latest_task
         a_resume_that_loses_a_race_leaves_no_row;
+    rates:
+        runs_over_the_rate_wait_with_the_moment_of_the_next_start
+        waiting_runs_start_in_order_at_the_interval_of_the_rate
+        excess_is_dropped_with_a_reason_and_a_later_attempt_waits
+        a_run_without_a_slot_uses_no_permit_and_without_a_permit_no_slot
+        a_full_rate_does_not_block_the_runs_of_another_key
+        a_run_that_is_rescued_before_its_hand_over_needs_another_permit
+        the_end_of_a_hold_gives_no_permit
+        many_nodes_never_exceed_a_rate;
     users:
         a_new_password_ends_any_number_of_sessions
         a_replaced_or_removed_user_leaves_no_session_of_the_console

@@ -202,6 +202,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(TaskRead, count_runs_by_state(&Wanted::default()));
     call!(TaskRead, recent_runs(&[], 10));
     call!(TaskRead, blocker(&run));
+    call!(TaskRead, next_permit(&run));
     call!(TaskRead, first_held(&run.task_id));
     call!(TaskRead, covered_alerts(&taskcenter_server::core::alert::Coverage::default()));
     call!(TaskRead, log(&id, 0));

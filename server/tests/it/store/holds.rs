@@ -1,7 +1,7 @@
 //! Runs that wait for the end of a hold.
 
-use taskcenter_server::core::concurrency::WaitGroup;
 use taskcenter_server::core::hold::HoldScope;
+use taskcenter_server::core::wait_group::WaitGroup;
 use taskcenter_server::core::{Run, Task};
 
 use super::Fixture;

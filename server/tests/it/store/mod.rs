@@ -17,6 +17,7 @@ mod mongo_conflicts;
 #[cfg(feature = "cluster")]
 mod plans;
 mod prune;
+mod rates;
 mod records;
 pub mod requests;
 mod revisions;
@@ -109,6 +110,11 @@ on_every_store! {
         all_slots_of_a_run_are_taken_in_one_write_or_none;
     holds:
         runs_that_wait_for_the_end_of_a_hold_are_a_group;
+    rates:
+        permits_are_granted_up_to_the_burst
+        a_permit_is_granted_again_after_the_interval
+        concurrent_calls_never_exceed_a_rate
+        an_unused_rate_limit_is_pruned;
     changes:
         a_task_is_replaced_at_its_position
         a_changed_task_is_not_replaced

@@ -1,13 +1,14 @@
 //! Runs: one row per moment, replaced by compare-and-set.
 
 use taskcenter_server::core::admission::slot;
-use taskcenter_server::core::concurrency::{Limit, WaitGroup};
+use taskcenter_server::core::concurrency::Limit;
 use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::overlap::Overlap;
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{LeaseSlots, OpenRun, Outcome, PayloadChange, key_of_task, slot_of_task};
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::timing::Timing;
+use taskcenter_server::core::wait_group::WaitGroup;
 use taskcenter_server::core::{Moment, Run, RunId, RunState, Task};
 use taskcenter_server::ports::{InsertedRun, Store};
 

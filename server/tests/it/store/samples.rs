@@ -10,11 +10,12 @@ use taskcenter_server::core::headers::Headers;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::misfire::{MisfirePolicy, MisfireRule};
 use taskcenter_server::core::overlap::Overlap;
+use taskcenter_server::core::rate::{MAX_PERIOD_MS, OnExcess, Rate};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::revision::Revised;
 use taskcenter_server::core::run::{
     CancelRequest, EditedPayload, FailedAttempt, HoldMark, OriginalPayload, PayloadDigest, PayloadEdit,
-    Progress, ReportedProgress, Stretch,
+    Permit, Progress, ReportedProgress, Stretch,
 };
 use taskcenter_server::core::task::PastRev;
 use taskcenter_server::core::timing::Timing;
@@ -121,6 +122,7 @@ pub fn full_task() -> Task {
             overlap: Some(Overlap::QueueAll { max: 7 }),
             concurrency: vec![Limit { max: 7, scope: Scope::Queue, key: Some("$k.1".to_owned()) }],
             calendars: Some(Box::new(calendars())),
+            rate: Some(full_rate()),
         },
         nominal_at: Some(PAST.plus_ms(-7)),
         anchored_at: PAST.plus_ms(3),
@@ -187,6 +189,17 @@ pub fn run() -> Run {
     run_until(&task(), PAST)
 }
 
+fn full_rate() -> Rate {
+    Rate {
+        limit: 1_000_000,
+        period_ms: MAX_PERIOD_MS,
+        burst: Some(7),
+        scope: Scope::Tag,
+        key: Some("$k.1".to_owned()),
+        on_excess: OnExcess::Drop,
+    }
+}
+
 pub fn full_run() -> Run {
     Run {
         tag: "订单.$close".to_owned(),
@@ -200,6 +213,8 @@ pub fn full_run() -> Run {
         overlap: Some(Overlap::QueueAll { max: 7 }),
         concurrency: vec![Limit { max: 7, scope: Scope::All, key: Some("$k.1".to_owned()) }],
         hold: Some(HoldMark::Over),
+        rate: Some(full_rate()),
+        permit: Some(Permit::Used),
         blocked_by: Some(RunId::from_text("$r.1")),
         triggered: true,
         queue: Some("$q".to_owned()),

@@ -13,7 +13,7 @@ use super::{Book, Checker};
 impl Checker {
     /// Checks a write of a run against the other runs that use its slots.
     pub(super) fn admission_changed(&self, book: &mut Book, before: &Run, after: &Run) {
-        if !after.is_admitted_by_slots() {
+        if !after.is_gated() {
             return;
         }
         let is_handed_over = matches!(after.state, RunState::Ready | RunState::Leased | RunState::Fired);
@@ -36,8 +36,8 @@ impl Checker {
         }
         if before.state == RunState::Held && matches!(after.state, RunState::Firing | RunState::Held) {
             // The other runs that wait have a turn after this one.
-            let (now, keys) = (self.now(), after.slot_keys());
-            let waits = |run: &Run| run.slot_keys().iter().any(|key| keys.contains(key));
+            let (now, keys) = (self.now(), keys_of(after));
+            let waits = |run: &Run| keys_of(run).iter().any(|key| keys.contains(key));
             let others = book.runs.values_mut().filter(|story| waits(&story.run));
             others.for_each(|story| story.begun = now);
         }
@@ -63,6 +63,11 @@ impl Checker {
         }
         found
     }
+}
+
+/// Returns the keys of the slots and of the permits that the run needs.
+fn keys_of(run: &Run) -> Vec<String> {
+    run.slot_keys().into_iter().chain(run.rate_limit().map(|limit| limit.key)).collect()
 }
 
 fn has_admitted(book: &Book, run: &Run) -> bool {

@@ -7,6 +7,7 @@ mod finish;
 mod hand_over;
 mod holds;
 mod model;
+mod rates;
 mod runs;
 mod tasks;
 
@@ -45,6 +46,8 @@ struct Book {
     keys: BTreeMap<String, TaskId>,
     requests: BTreeMap<String, Vec<TaskId>>,
     holds: Vec<HoldStory>,
+    /// By the keys of rate limits.
+    rates: BTreeMap<String, rates::RateStory>,
     violations: Vec<String>,
     /// Number of violations of each rule.
     counts: BTreeMap<String, usize>,

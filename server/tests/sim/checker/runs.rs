@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use taskcenter_server::core::run::FORCED;
 use taskcenter_server::core::{Moment, Run, RunId, RunState};
 
-use super::{Book, Checker, RunStory, admission};
+use super::{Book, Checker, RunStory, admission, rates};
 use crate::steps::{self, RunFields};
 
 /// Reason that a rescue writes into a run whose moment was never decided.
@@ -82,7 +82,8 @@ impl Checker {
                 "an outcome without a report",
                 !is_reported(story, before, &after)
                     && !self.expires(before, &after)
-                    && !admission::is_suppressed(before, &after),
+                    && !admission::is_suppressed(before, &after)
+                    && !rates::is_dropped(before, &after),
             ),
             ("a request to cancel has no effect", ignores_cancel_request(before, &after)),
             ("an expired run was leased", self.is_leased_late(before, &after)),
@@ -101,6 +102,7 @@ impl Checker {
             }
         }
         self.admission_changed(book, before, &after);
+        self.permit_changed(book, before, &after);
         if (before.state, after.state) == (RunState::Firing, RunState::Ready) {
             self.handed_over(book, &after);
         }

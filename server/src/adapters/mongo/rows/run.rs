@@ -8,8 +8,9 @@ use super::{RetryRow, date, moment};
 use crate::core::concurrency::Limit;
 use crate::core::labels;
 use crate::core::overlap::Overlap;
+use crate::core::rate::Rate;
 use crate::core::retry::RetryPolicy;
-use crate::core::run::{CancelRequest, FailedAttempt, HoldMark, Stretch};
+use crate::core::run::{CancelRequest, FailedAttempt, HoldMark, Permit, Stretch};
 use crate::core::{Run, RunId, RunState, TaskId};
 
 /// A document of `runs`.
@@ -55,6 +56,10 @@ pub struct RunRow {
     overlap: Option<Overlap>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     concurrency: Vec<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rate: Option<Rate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    permit: Option<Permit>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     slots: Vec<String>,
     /// Group in which the run waits for admission, and the keys for whose slots the group waits.
@@ -176,8 +181,10 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
         expires_at: _,
         overlap: _,
         concurrency: _,
+        rate: _,
         stretch: _,
         // Changes.
+        permit,
         slots,
         hold,
         blocked_by,
@@ -228,6 +235,7 @@ pub fn run_update(run: &Run, write_id: ObjectId) -> Document {
     put("lease_slot", lease_slot.clone().map(Bson::from));
     if run.may_wait() {
         let group = run.wait_group();
+        put("permit", permit.map(|permit| Bson::from(permit.as_str())));
         put("slots", (!slots.is_empty()).then(|| Bson::from(slots.clone())));
         put("wait_group", group.as_ref().map(|group| Bson::from(group.as_str())));
         put("waits_for", group.as_ref().map(|group| Bson::from(group.keys())));
@@ -282,6 +290,8 @@ impl From<&Run> for RunRow {
             expires_at,
             overlap,
             concurrency,
+            rate,
+            permit,
             slots,
             hold,
             blocked_by,
@@ -329,6 +339,8 @@ impl From<&Run> for RunRow {
             stretch_count: stretch.map(|stretch| stretch.count as i64),
             overlap,
             concurrency,
+            rate,
+            permit,
             slots,
             wait_group: group.as_ref().map(|group| group.as_str().to_owned()),
             waits_for: group.map(|group| group.keys()).unwrap_or_default(),
@@ -381,6 +393,8 @@ impl From<RunRow> for Run {
             stretch: stretch.map(|(to, count)| Stretch { to: moment(to), count: count as u64 }),
             overlap: row.overlap,
             concurrency: row.concurrency,
+            rate: row.rate,
+            permit: row.permit,
             slots: row.slots,
             hold: row.hold,
             blocked_by: row.blocked_by,
