@@ -31,6 +31,10 @@ pub enum Product {
     Fill(Target),
     /// Create tasks that are due at once, and handle their runs
     Run(Consume),
+    /// The same, with a concurrency limit that leaves room
+    RunOneLimit(Consume),
+    /// The same, with two concurrency limits that leave room
+    RunTwoLimits(Consume),
     /// Handle tasks that are all due in one millisecond
     Burst(Consume),
     /// The same, while 20 pages of the console are open
@@ -78,7 +82,9 @@ pub async fn run(work: Product) -> Result<Figures> {
         Product::CreateOne(target) => create::one_a_request(&client(&target)?, target.count).await,
         Product::CreateMany(target) => create::many_a_request(&client(&target)?, target.count).await,
         Product::Fill(target) => create::fill(&client(&target)?, target.count).await,
-        Product::Run(work) => consume::run(&client(&work.target)?, &work).await,
+        Product::Run(work) => consume::run(&client(&work.target)?, &work, 0).await,
+        Product::RunOneLimit(work) => consume::run(&client(&work.target)?, &work, 1).await,
+        Product::RunTwoLimits(work) => consume::run(&client(&work.target)?, &work, 2).await,
         Product::Burst(work) => consume::burst(&client(&work.target)?, &work).await,
         Product::BurstWatched(work) => consume::burst_watched(&client(&work.target)?, &work).await,
         Product::Steady { consume, rate } => consume::steady(&client(&consume.target)?, &consume, rate).await,

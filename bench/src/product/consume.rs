@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use jiff::Timestamp;
-use taskcenter_client::resources::TaskSpec;
+use taskcenter_client::resources::{Concurrency, ConcurrencyScope, TaskSpec};
 use taskcenter_client::{Consumer, Context, HandlerError, TaskCenter};
 
 use super::Consume;
@@ -16,6 +16,8 @@ use super::tabs::Tabs;
 use crate::figures::{Figures, now_ms, percentile};
 
 const CONCURRENCY: usize = 64;
+/// Maximum of a concurrency limit: more runs than the handlers work on, so that a run is always ready for them.
+const MAX_STARTED: u32 = 4 * CONCURRENCY as u32;
 const WARM_UP: &str = "warm-up";
 const BATCH: usize = 1_000;
 /// Maximum time without a handled run.
@@ -62,12 +64,16 @@ async fn handle_crowd(context: Context<Arc<Seen>>, _body: String) -> Result<(), 
     Ok(())
 }
 
-/// Creates tasks that are due at once, and handles their runs.
-pub async fn run(client: &TaskCenter, work: &Consume) -> Result<Figures> {
+/// Creates tasks that are due at once, and handles their runs. All tasks share `limits` concurrency limits.
+pub async fn run(client: &TaskCenter, work: &Consume, limits: usize) -> Result<Figures> {
     let count = work.target.count;
+    let of_queue = Concurrency::new(MAX_STARTED, ConcurrencyScope::Queue);
+    let of_all = Concurrency::new(MAX_STARTED, ConcurrencyScope::All).with_key("bench");
+    let concurrency: Vec<Concurrency> = [of_queue, of_all].into_iter().take(limits).collect();
     measure(client, work, async |name, seen| {
         let now = Timestamp::now();
-        let tasks = (0..count).map(|order| queued(work, task(name, order, now))).collect();
+        let limited = |task| TaskSpec { concurrency: concurrency.clone(), ..task };
+        let tasks = (0..count).map(|order| queued(work, limited(task(name, order, now)))).collect();
         let start = Instant::now();
         create(client, tasks, 100).await?;
         wait_for(&seen.count, count).await?;

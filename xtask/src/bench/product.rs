@@ -18,7 +18,15 @@ const NEW_EACH_TIME: usize = 10_000;
 /// Runs that exist at least when their pages are measured.
 const RUNS_LISTED: usize = 2_000;
 const TOPIC: &str = "taskcenter_bench";
-const HANDLING: [Work; 5] = [Work::Run, Work::Burst, Work::BurstWatched, Work::Steady, Work::Crowd];
+const HANDLING: [Work; 7] = [
+    Work::Run,
+    Work::RunOneLimit,
+    Work::RunTwoLimits,
+    Work::Burst,
+    Work::BurstWatched,
+    Work::Steady,
+    Work::Crowd,
+];
 
 /// How runs reach the consumer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,6 +157,7 @@ impl Subject for Product<'_> {
     fn works(&self) -> &'static [Work] {
         match self.cluster {
             Some((_, Delivery::Pull)) => &HANDLING,
+            Some((_, Delivery::Bus)) if self.pending == 0 => &Work::OVER_BUS,
             // Without pending tasks, the pages are empty.
             _ if self.pending == 0 => &Work::WITHOUT_PENDING,
             _ => &Work::OF_PRODUCT,

@@ -55,6 +55,8 @@ impl Work {
             Self::CreateOne => "Create one task a request, 64 at once",
             Self::CreateMany => "Create 100 tasks a request, 4 at once",
             Self::Run => "Create and run: tasks are due when they are created",
+            Self::RunOneLimit => "Create and run, with one concurrency limit",
+            Self::RunTwoLimits => "Create and run, with two concurrency limits",
             Self::Burst => "Burst: all tasks are due in one millisecond",
             Self::BurstWatched => "Burst while 20 pages of the console are open",
             Self::Steady => "Steady: 500 tasks a second are due (p50 / p99 / p99.9)",
@@ -66,7 +68,7 @@ impl Work {
 
     fn columns(self) -> &'static [Column] {
         match self {
-            Self::CreateOne | Self::CreateMany | Self::Run => RATE,
+            Self::CreateOne | Self::CreateMany | Self::Run | Self::RunOneLimit | Self::RunTwoLimits => RATE,
             Self::Burst => BURST,
             Self::BurstWatched => WATCHED,
             Self::Steady => STEADY,

@@ -9,6 +9,10 @@ pub enum Work {
     CreateMany,
     /// Create tasks that are due now, and handle their runs
     Run,
+    /// The same, with a concurrency limit that leaves room
+    RunOneLimit,
+    /// The same, with two concurrency limits that leave room
+    RunTwoLimits,
     /// 20,000 tasks are due in one millisecond
     Burst,
     /// The same, while 20 pages of the console are open
@@ -29,10 +33,12 @@ pub const RATE: usize = 500;
 
 impl Work {
     /// All works, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::CreateOne,
         Self::CreateMany,
         Self::Run,
+        Self::RunOneLimit,
+        Self::RunTwoLimits,
         Self::Burst,
         Self::BurstWatched,
         Self::Steady,
@@ -51,7 +57,20 @@ impl Work {
         Self::List,
     ];
     /// The works that need no pending tasks.
-    pub const WITHOUT_PENDING: [Self; 7] = [
+    pub const WITHOUT_PENDING: [Self; 9] = [
+        Self::CreateOne,
+        Self::CreateMany,
+        Self::Run,
+        Self::RunOneLimit,
+        Self::RunTwoLimits,
+        Self::Burst,
+        Self::BurstWatched,
+        Self::Steady,
+        Self::Crowd,
+    ];
+    /// The works that need no pending tasks, over the bus. Limits need outcome reports, which the consumer on the bus does not
+    /// send.
+    pub const OVER_BUS: [Self; 7] = [
         Self::CreateOne,
         Self::CreateMany,
         Self::Run,
@@ -69,6 +88,8 @@ impl Work {
             Self::CreateOne => "create-one",
             Self::CreateMany => "create-many",
             Self::Run => "run",
+            Self::RunOneLimit => "run-one-limit",
+            Self::RunTwoLimits => "run-two-limits",
             Self::Burst => "burst",
             Self::BurstWatched => "burst-watched",
             Self::Steady => "steady",
@@ -93,7 +114,12 @@ impl Sizes {
     /// Returns the number of tasks or pages of a work.
     pub fn count(&self, work: Work) -> usize {
         let (full, quick) = match work {
-            Work::CreateOne | Work::Run | Work::Burst | Work::BurstWatched => (20_000, 2_000),
+            Work::CreateOne
+            | Work::Burst
+            | Work::BurstWatched
+            | Work::Run
+            | Work::RunOneLimit
+            | Work::RunTwoLimits => (20_000, 2_000),
             Work::CreateMany => (100_000, 10_000),
             Work::Steady => (20 * RATE, 3 * RATE),
             Work::Crowd => (10_000, 500),
