@@ -336,10 +336,12 @@ async fn add(
     if client.json {
         return output::print_json(&task);
     }
-    let next = task.next_due_at.map_or_else(
-        || "has fired".to_owned(),
-        |at| format!("fires at {}", time::format_with_distance(at, time::now())),
-    );
+    let next = match (task.state.as_str(), task.next_due_at) {
+        ("active", Some(at)) => format!("fires at {}", time::format_with_distance(at, time::now())),
+        ("active", None) => "waits for another version of its calendars".to_owned(),
+        ("finished", _) => "has fired".to_owned(),
+        (state, _) => format!("is {state}"),
+    };
     let name = table::escape(&task.name);
     if task.replaced {
         output::print_line(format_args!("replaced {} {name}, {next}", task.id))?;

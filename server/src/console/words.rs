@@ -204,7 +204,7 @@ words! {
     reason, reports, reports_no, reports_yes, request, result, resume, resume_effect, resume_leaves,
     retry, retry_default, retry_effect, retry_leaves, retry_now, review_changes, revision, rhythm_daily,
     rhythm_hourly, rhythm_hours, rhythm_minutes, rhythm_monthly, rhythm_weekdays, rhythm_weekly, run,
-    run_waits_bus, run_waits_free, run_waits_outcome, run_waits_stop, run_waits_worker, runs, save, schedule, scopes,
+    run_waits_bus, run_waits_free, run_waits_outcome, run_waits_replaced, run_waits_stop, run_waits_worker, runs, save, schedule, scopes,
     searched_runs, searched_tasks, select, select_page, selection, senior, service_heartbeat, service_node_why, services, services_hint, show,
     show_moments, sign_in, sign_in_expired, sign_in_failed, sign_in_later, sign_out, signed, silence,
     silence_create, silence_effect, silence_end, silence_end_effect, silence_end_leaves,

@@ -112,6 +112,14 @@ pub enum Asks {
     Limits(Limits),
 }
 
+impl Contender {
+    /// Returns whether the run waits for the slot of its task, and neither suppresses another run nor is suppressed. A run of
+    /// a backfill has an earlier moment than the run that it would replace.
+    fn waits_its_turn(&self, overlap: Overlap) -> bool {
+        self.is_redriven || overlap == Overlap::CancelPrevious && self.id.backfill().is_some()
+    }
+}
+
 /// Decision on a contender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -154,7 +162,7 @@ pub fn admit(usage: &Usage, contenders: &[Contender]) -> Vec<Verdict> {
                 if suppresses {
                     waiting.drain(..).for_each(|at| verdicts[at] = Verdict::Suppress { by: run.id.clone() });
                 }
-                if verdict.waits() && !run.is_redriven {
+                if verdict.waits() && !run.waits_its_turn(*overlap) {
                     waiting.push(at);
                 }
                 verdict
@@ -174,7 +182,7 @@ fn overlapping(
     waiting: &[usize],
     contenders: &[Contender],
 ) -> (Verdict, bool) {
-    if run.is_redriven {
+    if run.waits_its_turn(overlap) {
         return (Verdict::Wait, false);
     }
     match overlap {

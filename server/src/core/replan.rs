@@ -1,7 +1,6 @@
 //! Tasks whose calendars have changed.
 
 use super::calendar::Calendar;
-use super::submission::InvalidSubmission;
 use super::{Moment, Task};
 
 impl Task {
@@ -36,13 +35,10 @@ impl Task {
         Some(next.with_next(due).with_start_of_definition(self, now))
     }
 
-    /// Returns why the task has no moment.
-    pub(super) fn never(&self) -> InvalidSubmission {
-        let first = self.schedule.first(self.start_at, self.anchored_at);
-        match first.filter(|first| self.end_at.is_none_or(|end| *first <= end)) {
-            Some(_) => InvalidSubmission::NeverOpen,
-            None => InvalidSubmission::NeverDue,
-        }
+    /// Returns whether only the calendars of the task leave no first moment. Such a task waits for another version of them.
+    pub fn waits_from_start(&self) -> bool {
+        let first = || self.schedule.first(self.start_at, self.anchored_at);
+        self.timing.calendars.is_some() && self.within_end(first()).is_some()
     }
 }
 
@@ -50,8 +46,8 @@ impl Task {
 mod tests {
     use super::*;
     use crate::core::calendar::Calendars;
-    use crate::core::submission::Submission;
-    use crate::core::task_change::{self, CannotChange, dropped, pause, resume};
+    use crate::core::submission::{InvalidSubmission, Submission};
+    use crate::core::task_change::{self, dropped, pause, resume};
     use crate::core::timing::Timing;
     use crate::core::{Schedule, TaskId, TaskState};
 
@@ -117,14 +113,16 @@ mod tests {
     }
 
     #[test]
-    fn a_task_without_a_moment_is_refused() {
+    fn only_the_schedule_decides_whether_a_task_is_refused() {
         let never = || definition(Schedule::cron("0 9 * * sun", "Asia/Shanghai"), workdays(1));
-        assert_eq!(accept(never(), FRIDAY).unwrap_err(), InvalidSubmission::NeverOpen);
         let seconds = definition(
             Schedule::cron("* * * * * *", "UTC"),
             calendar(1, "mon", &[], &["1970-01-01/9999-12-31"]),
         );
-        assert_eq!(accept(seconds, FRIDAY).unwrap_err(), InvalidSubmission::NeverOpen);
+        for closed in [never(), seconds] {
+            let task = accept(closed, FRIDAY).unwrap();
+            assert!(task.waits_for_calendar() && task.waits_from_start());
+        }
         let ended = Submission { end_at: Some(at("2026-02-13T00:30:00Z")), ..daily(workdays(1)) };
         assert_eq!(accept(ended, FRIDAY).unwrap_err(), InvalidSubmission::NeverDue);
         let once = Submission { schedule: Schedule::Once, ..daily(workdays(1)) };
@@ -132,8 +130,22 @@ mod tests {
         let unknown = daily(Calendar::named("holidays"));
         assert!(accept(unknown, FRIDAY).unwrap_err().to_string().contains("does not exist"));
         let task = accept(daily(workdays(1)), FRIDAY).unwrap();
-        let refused = task_change::edit(&task, never(), &[], at(FRIDAY)).unwrap_err();
-        assert_eq!(refused, CannotChange::Invalid(InvalidSubmission::NeverOpen));
+        let edited = task_change::edit(&task, never(), &[], at(FRIDAY)).unwrap();
+        assert!(edited.waits_for_calendar());
+    }
+
+    #[test]
+    fn a_task_that_waits_for_its_calendars_can_be_edited() {
+        let open = accept(daily(workdays(1)), FRIDAY).unwrap();
+        let waiting = replanned(&open, &calendar(2, "mon-fri", &[], &["2026-01-01/9999-12-31"]), FRIDAY);
+        let renamed = Submission { data: "x".to_owned(), ..Submission::of(&waiting) };
+        let edited = task_change::edit(&waiting, renamed, &[], at(FRIDAY)).unwrap();
+        assert_eq!((edited.data.as_str(), edited.next_due_at), ("x", None));
+        let hourly =
+            Submission { schedule: Schedule::Every { period_ms: 3_600_000 }, ..Submission::of(&waiting) };
+        assert!(task_change::edit(&waiting, hourly, &[], at(FRIDAY)).unwrap().waits_for_calendar());
+        let free = Submission { timing: Timing::default(), ..Submission::of(&waiting) };
+        assert_eq!(next(&task_change::edit(&waiting, free, &[], at(FRIDAY)).unwrap(), 1), ["2026-02-13T09"]);
     }
 
     #[test]

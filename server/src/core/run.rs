@@ -180,6 +180,9 @@ pub struct Run {
     pub version: u64,
 }
 
+/// Reason of a run that was cancelled because its task is no longer live.
+pub const OF_ENDED_TASK: &str = "its task was cancelled or deleted";
+
 /// Reason of a triggered run that was cancelled because another run replaced it.
 pub const SUPERSEDED: &str = "its task was changed before it was fired";
 

@@ -163,8 +163,11 @@ impl Submission {
             created_by: None,
             revised: None,
         };
-        let first = task.first_due().ok_or_else(|| task.never())?;
-        (task.nominal_at, task.next_due_at) = task.places(Some(first));
+        let first = task.first_due();
+        if first.is_none() && !task.waits_from_start() {
+            return Err(InvalidSubmission::NeverDue);
+        }
+        (task.nominal_at, task.next_due_at) = task.places(first);
         Ok(task)
     }
 

@@ -228,7 +228,7 @@ impl Task {
         !self.state.has_ended() && self.next_due_at.is_none()
     }
 
-    fn within_end(&self, due: Option<Moment>) -> Option<Moment> {
+    pub(super) fn within_end(&self, due: Option<Moment>) -> Option<Moment> {
         due.filter(|due| self.end_at.is_none_or(|end| *due <= end))
     }
 

@@ -190,8 +190,11 @@ fn redefine(
         ..revised
     };
     if same_schedule && !same_calendars {
-        let next_moment = next.next_open(now).ok_or(InvalidSubmission::NeverOpen)?;
-        return Ok(next.with_next(Some(next_moment)));
+        let next_moment = next.next_open(now);
+        if next_moment.is_none() && !next.waits_after(next.last_due_at.unwrap_or(now), next.fired_count) {
+            return Err(InvalidSubmission::NeverDue);
+        }
+        return Ok(next.with_next(next_moment));
     }
     if same_schedule {
         let next_moment = task.nominal_due();
@@ -229,10 +232,9 @@ fn next_of_period(
     now: Moment,
 ) -> Result<Option<Moment>, InvalidSubmission> {
     let next = edited.rule().open_from(on_grid(last, period_ms, now.max(last.plus_ms(1))));
-    match (next, edited.end_at) {
-        (None, _) => Err(InvalidSubmission::NeverOpen),
-        (Some(next), Some(end)) if next > end => Err(InvalidSubmission::NeverDue),
-        (next, _) => Ok(next),
+    match edited.within_end(next) {
+        None if !edited.waits_after(last, edited.fired_count) => Err(InvalidSubmission::NeverDue),
+        next => Ok(next),
     }
 }
 

@@ -88,6 +88,8 @@ async fn look(node: &Node, mut keys: BTreeSet<String>, now: Moment) -> Result<()
     let mut after = String::new();
     loop {
         let groups = node.store.held_groups(None, &after, GROUPS).await?;
+        let of_holds = groups.iter().filter(|group| is_of_hold(group.as_str()));
+        of_holds.for_each(|group| node.hints.holds.note_waiting(group.clone()));
         let firsts = groups.iter().map(WaitGroup::first_key);
         keys.extend(firsts.filter(|key| shards.contains(&shard_of_key(key))));
         match groups.last().filter(|_| groups.len() == GROUPS as usize) {

@@ -1,9 +1,11 @@
 //! The holds that this node knows. Every node reads them at least once a second, while its loops run or workers ask.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::core::Moment;
 use crate::core::hold::{Hold, HoldScope};
+use crate::core::wait_group::WaitGroup;
 use crate::ports::{Records, Result};
 
 /// Kind of the records of holds.
@@ -22,6 +24,8 @@ pub struct Holds {
     known: Mutex<Known>,
     /// One caller reads, while the others wait for the holds.
     read: tokio::sync::Mutex<()>,
+    /// Groups that had runs when this node last looked.
+    waiting: Mutex<BTreeSet<WaitGroup>>,
 }
 
 #[derive(Default)]
@@ -66,6 +70,26 @@ impl Holds {
     pub async fn refresh(&self, steady_ms: i64) -> Result<Arc<[Hold]>> {
         let _reading = self.read.lock().await;
         self.read_all(steady_ms).await
+    }
+
+    /// Notes that runs of a group may wait for the end of a hold.
+    pub fn note_waiting(&self, group: WaitGroup) {
+        self.waiting().insert(group);
+    }
+
+    /// Returns whether runs of a group may wait for the end of a hold.
+    pub fn may_wait(&self, group: &WaitGroup) -> bool {
+        self.waiting().contains(group)
+    }
+
+    /// Notes that no run of a group waits.
+    pub fn note_empty(&self, group: &WaitGroup) {
+        self.waiting().remove(group);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<WaitGroup>> {
+        // Each change is one set operation, so a panic leaves the set consistent.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known_at(&self, steady_ms: i64) -> Option<Arc<[Hold]>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::node::Node;
 use super::pace::Pace;
 use super::rescue;
-use crate::core::run::{IllegalTransition, node_of_holder};
+use crate::core::run::{IllegalTransition, OF_ENDED_TASK, node_of_holder};
 use crate::core::{Moment, Run, RunState, TaskState};
 use crate::ports::{Result, RunFilter, RunPage};
 
@@ -73,7 +73,7 @@ fn restart(
     now: Moment,
 ) -> std::result::Result<(), IllegalTransition> {
     if is_deleted {
-        return run.cancel("its task was deleted", now);
+        return run.cancel(OF_ENDED_TASK, now);
     }
     run.fail_orphaned(&node.settings.retry, now)?;
     if run.state == RunState::Retrying {

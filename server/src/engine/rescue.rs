@@ -13,7 +13,7 @@ use super::batches::{AfterFailure, Batches};
 use super::node::Node;
 use super::pace::Pace;
 use super::publish;
-use crate::core::run::IllegalTransition;
+use crate::core::run::{IllegalTransition, OF_ENDED_TASK};
 use crate::core::task::TaskId;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskState};
 use crate::ports::{Advance, Result};
@@ -186,7 +186,7 @@ fn claim_or_end(
     }
     match run.state {
         RunState::Fired | RunState::Leased | RunState::Retrying if is_deleted => {
-            return run.cancel("its task was deleted", now);
+            return run.cancel(OF_ENDED_TASK, now);
         }
         RunState::Fired | RunState::Leased => run.fail_overdue(&node.settings.retry, now)?,
         _ => {}

@@ -33,8 +33,8 @@ async fn describe(service: &Service, row: QueueRow) -> Result<QueueResource, Api
     let mut queue = view::queue(row);
     queue.leases_per_minute = service.leases_per_minute(&queue.queue);
     let hold = service.hold_of_queue(&queue.queue).await?;
-    if queue.ready > 0 {
-        let worker = || waits::absent_worker(service, &queue.queue);
+    if queue.ready + queue.held > 0 {
+        let worker = || waits::absent_worker(service, &queue.queue).filter(|_| queue.ready > 0);
         queue.waits_for = hold.as_ref().map(waits::end_of_hold).or_else(worker);
     }
     queue.hold = hold.map(holds::shown);

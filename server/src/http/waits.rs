@@ -39,7 +39,11 @@ pub async fn of_run(service: &Service, run: &Run) -> Result<Option<String>, ApiE
             Some(absent_worker(service, queue).unwrap_or_else(free) + &until)
         }
         RunState::Leased if run.cancel_request.is_some() => {
-            Some(format!("worker {:?} to stop: a user has cancelled the run{until}", run.holder))
+            let why = run.blocked_by.as_ref().map_or_else(
+                || "a user has cancelled the run".to_owned(),
+                |by| format!("run {by} replaces the run"),
+            );
+            Some(format!("worker {:?} to stop: {why}{until}", run.holder))
         }
         RunState::Leased => Some(format!("the outcome of worker {:?}{until}", run.holder)),
         RunState::Retrying => Some(format!("the pause before the next attempt{until}")),
@@ -131,6 +135,9 @@ pub fn absent_worker(service: &Service, queue: &str) -> Option<String> {
 /// # Errors
 /// An error of the store.
 pub async fn warnings(service: &Service, task: &Task) -> Result<Vec<String>, ApiError> {
+    if task.waits_for_calendar() {
+        return Ok(of_task(service, task).await?.into_iter().collect());
+    }
     let Some(queue) = task.queue.as_deref() else { return Ok(unused_limit(task).into_iter().collect()) };
     let hold = service.hold_of_task(task).await?.map(|hold| end_of_hold(&hold));
     let worker = hold.or_else(|| absent_worker(service, queue));

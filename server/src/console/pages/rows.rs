@@ -123,7 +123,8 @@ pub fn why_waits(
         RunState::Ready if has_worker => Some(fill(&t.run_waits_free, &[queue])),
         RunState::Ready => Some(fill(&t.no_worker_on_queue, &[queue])),
         RunState::Leased if run.cancel_request.is_some() => {
-            Some(fill(&t.run_waits_stop, &[&run.holder, &until.unwrap_or_default()]))
+            let why = if run.blocked_by.is_some() { &t.run_waits_replaced } else { &t.run_waits_stop };
+            Some(fill(why, &[&run.holder, &until.unwrap_or_default()]))
         }
         RunState::Leased => Some(fill(&t.run_waits_worker, &[&run.holder])),
         RunState::Retrying => Some(fill(&t.pause_before_retry, &[&until.unwrap_or_default()])),

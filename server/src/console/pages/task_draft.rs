@@ -379,7 +379,7 @@ impl Refusal {
                 _ => "max_attempts",
             },
             InvalidSubmission::Calendars(invalid) if invalid.field == "calendars.exclude" => "except",
-            InvalidSubmission::NeverOpen | InvalidSubmission::Calendars(_) => "only_within",
+            InvalidSubmission::Calendars(_) => "only_within",
             InvalidSubmission::Timing(invalid) if invalid.field == "misfire.max" => "misfire_max",
             InvalidSubmission::Timing(invalid) if invalid.field == "jitter_ms" => "jitter_sec",
             InvalidSubmission::Timing(invalid) if invalid.field == "overlap.max" => "overlap_max",

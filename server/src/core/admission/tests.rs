@@ -1,4 +1,6 @@
 use super::*;
+use crate::core::run::Backfilled;
+use crate::core::{Moment, TaskId};
 
 const FIRST: Overlap = Overlap::QueueOne { keep: Keep::First };
 const LATEST: Overlap = Overlap::QueueOne { keep: Keep::Latest };
@@ -65,6 +67,26 @@ fn every_combination_of_policy_running_run_and_contenders() {
     for (usage, overlap, names, expected) in table {
         let verdicts = words(admit(usage, &of_task(overlap, names)));
         assert_eq!(verdicts, expected, "{usage:?} {overlap:?} {names}");
+    }
+}
+
+#[test]
+fn a_backfilled_run_replaces_no_later_run() {
+    let task = TaskId::new(uuid::Uuid::nil());
+    let of = |ms| Backfilled { operation: "0a1", at: Moment::from_ms(ms), replaced: 0 };
+    let backfilled =
+        |ms, overlap| Contender { id: RunId::of_backfill(&task, of(ms)), ..of_task(overlap, "a").remove(0) };
+    let used = usage(&["task:1#0"]);
+    let table = [
+        (&used, Overlap::CancelPrevious, "wait, wait, replace"),
+        (&usage(&[]), Overlap::CancelPrevious, "start, wait, replace"),
+        (&used, Overlap::Skip, "by r, by r, by r"),
+    ];
+    for (usage, overlap, expected) in table {
+        let contenders =
+            [vec![backfilled(1, overlap), backfilled(2, overlap)], of_task(overlap, "c")].concat();
+        let verdicts = words(admit(usage, &contenders));
+        assert_eq!(verdicts, expected, "{usage:?} {overlap:?}");
     }
 }
 

@@ -44,9 +44,6 @@ pub enum InvalidSubmission {
     /// The schedule has no moment between start and end.
     #[error("the schedule has no moment before end_time")]
     NeverDue,
-    /// The calendars exclude every moment of the schedule.
-    #[error("the calendars leave no moment of the schedule: choose other calendars, or another schedule")]
-    NeverOpen,
     /// Invalid calendars.
     #[error(transparent)]
     Calendars(#[from] InvalidCalendars),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::admission::{Contender, Verdict};
+use crate::core::run::OF_ENDED_TASK;
 use crate::core::{Moment, Run, RunId, RunState, TaskId, TaskState};
 use crate::engine::node::Node;
 use crate::ports::Result;
@@ -31,7 +32,7 @@ pub(super) async fn of_verdicts(
     changed.retain_mut(|run| match decided.get(&run.id) {
         None => false,
         Some(_) if run.state == RunState::Held && deleted.contains(&run.task_id) => {
-            run.cancel("its task was deleted", now).is_ok()
+            run.cancel(OF_ENDED_TASK, now).is_ok()
         }
         Some((_, verdict)) => apply(node, run, verdict, now),
     });

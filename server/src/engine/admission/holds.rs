@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes;
 use crate::core::hold::{Hold, HoldScope};
-use crate::core::run::OpenRun;
+use crate::core::run::{OF_ENDED_TASK, OpenRun};
 use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, RunState};
 use crate::engine::holds::find;
@@ -20,11 +20,39 @@ pub(super) async fn keep_back(node: &Node, runs: Vec<Run>, now: Moment) -> Resul
     if runs.is_empty() {
         return Ok(runs);
     }
-    let holds = node.hints.holds.current(node.clock.steady_ms()).await?;
-    let is_held = |run: &Run| find(&holds, HoldScope::Tag, &run.tag, now).is_some();
-    let (held, open): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(is_held);
+    let tags = held_tags(node, runs.iter(), now).await?;
+    let (held, open): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(|run| tags.contains(&run.tag));
     store_held(node, held).await?;
     Ok(open)
+}
+
+/// Returns the tags of the runs that are on hold, and those with runs that still wait for the end of their hold: later
+/// runs go on after these.
+async fn held_tags<'a>(
+    node: &Node,
+    runs: impl Iterator<Item = &'a Run>,
+    now: Moment,
+) -> Result<BTreeSet<String>> {
+    let holds = node.hints.holds.current(node.clock.steady_ms()).await?;
+    let mut held = BTreeSet::new();
+    for tag in runs.map(|run| &run.tag).collect::<BTreeSet<_>>() {
+        if find(&holds, HoldScope::Tag, tag, now).is_some() || has_waiting(node, tag).await? {
+            held.insert(tag.clone());
+        }
+    }
+    Ok(held)
+}
+
+async fn has_waiting(node: &Node, tag: &str) -> Result<bool> {
+    let group = WaitGroup::of_hold(HoldScope::Tag, tag);
+    if !node.hints.holds.may_wait(&group) {
+        return Ok(false);
+    }
+    let is_empty = node.store.held_in_group(&group, 1).await?.is_empty();
+    if is_empty {
+        node.hints.holds.note_empty(&group);
+    }
+    Ok(!is_empty)
 }
 
 /// Lets the runs wait whose tags are on hold, of those that the store has put into their queues at their fire.
@@ -33,9 +61,8 @@ pub(super) async fn keep_back_fired(node: &Node, fired: &[Fired], now: Moment) -
     if ready.is_empty() {
         return Ok(());
     }
-    let holds = node.hints.holds.current(node.clock.steady_ms()).await?;
-    let is_held = |run: &&Run| find(&holds, HoldScope::Tag, &run.tag, now).is_some();
-    let held = ready.into_iter().filter(is_held).cloned().collect();
+    let tags = held_tags(node, ready.iter().copied(), now).await?;
+    let held = ready.into_iter().filter(|run| tags.contains(&run.tag)).cloned().collect();
     store_held(node, held).await
 }
 
@@ -48,6 +75,7 @@ fn ready_run(fired: &Fired) -> Option<&Run> {
 
 async fn store_held(node: &Node, mut held: Vec<Run>) -> Result<()> {
     held.retain_mut(|run| run.hold_by(HoldScope::Tag).is_ok());
+    held.iter().filter_map(Run::wait_group).for_each(|group| node.hints.holds.note_waiting(group));
     if !held.is_empty() {
         changes::store(node, held).await?;
     }
@@ -95,7 +123,7 @@ async fn released(node: &Node, group: &WaitGroup, waiting: &[OpenRun], now: Mome
     let lease_until = node.run_lease_until(now);
     runs.retain_mut(|run| {
         if deleted.contains(&run.task_id) {
-            run.cancel("its task was deleted", now).is_ok()
+            run.cancel(OF_ENDED_TASK, now).is_ok()
         } else {
             run.end_hold(&node.name, lease_until).is_ok()
         }

@@ -26,7 +26,7 @@ impl Service {
         new.check(now)?;
         let stored = self.read_holds().await?;
         let NewHold { scope, name, reason, until } = new;
-        let created_by = self.caller.name.clone();
+        let created_by = self.caller.shown_name().to_owned();
         let hold = Hold { scope, name, reason, created_by, created_at: now, until };
         let (mut others, key) = (0, hold.key());
         for old in stored.iter().filter(|old| old.key() != key) {

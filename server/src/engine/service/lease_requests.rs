@@ -88,7 +88,7 @@ impl Service {
             token: run.token.clone(),
             progress: None,
         };
-        let answers = self.renew(&runs.iter().map(held).collect::<Vec<_>>(), lease_ms).await?;
+        let answers = self.extend(&runs.iter().map(held).collect::<Vec<_>>(), lease_ms).await?;
         let mut answers = answers.into_iter();
         runs.retain_mut(|run| {
             let until = answers.next().and_then(Result::ok).map(|renewal| renewal.until);

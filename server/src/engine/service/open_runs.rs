@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{Result, Service, ServiceError};
-use crate::core::run::OpenRun;
+use crate::core::run::{OF_ENDED_TASK, OpenRun};
 use crate::core::{Run, RunId, RunState, TaskId};
 
 /// Maximum number of open runs that an answer names.
@@ -148,7 +148,7 @@ impl Service {
     async fn cancel_ready(&self, ids: &[RunId]) -> Result<Vec<RunId>> {
         let now = self.now();
         let mut waiting: Vec<Run> = self.shared.ports.store.runs(ids).await?.rows;
-        waiting.retain_mut(|run| waits(run.state) && run.cancel("its task was deleted", now).is_ok());
+        waiting.retain_mut(|run| waits(run.state) && run.cancel(OF_ENDED_TASK, now).is_ok());
         let cancelled: Vec<RunId> = self.replace_runs(waiting).await?.into_iter().map(|run| run.id).collect();
         Ok(ids.iter().filter(|id| !cancelled.contains(id)).cloned().collect())
     }

@@ -189,10 +189,18 @@ impl Service {
     /// [`ServiceError::Forbidden`], or a port's error. For one attempt: [`ServiceError::NotFound`], or
     /// [`ServiceError::Stale`] if the worker no longer has it.
     pub async fn renew(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Renewal>>> {
-        self.set_lease(held, lease_ms, |run, until| {
-            run.attention_at = run.attention_at.max(Some(run.within_limit(until)));
-        })
-        .await
+        self.set_lease(held, lease_ms, Run::receive_cancel_request, lengthen).await
+    }
+
+    /// Same as [`Service::renew`] for a worker that does not get the answers: a request to cancel does not begin its grace
+    /// period.
+    ///
+    /// # Errors
+    /// As [`Service::renew`].
+    pub(super) async fn extend(&self, held: &[Held], lease_ms: i64) -> Result<Vec<Result<Renewal>>> {
+        let has_begun =
+            |run: &mut Run, _| run.cancel_request.as_ref().is_some_and(|request| request.forced_at.is_some());
+        self.set_lease(held, lease_ms, has_begun, lengthen).await
     }
 
     /// Hands attempts over to another party, which must confirm their outcomes `within_ms` from now. A
@@ -201,13 +209,14 @@ impl Service {
     /// # Errors
     /// As [`Service::renew`].
     pub async fn hand_over(&self, held: &[Held], within_ms: i64) -> Result<Vec<Result<Renewal>>> {
-        self.set_lease(held, within_ms, Run::hand_over).await
+        self.set_lease(held, within_ms, Run::receive_cancel_request, Run::hand_over).await
     }
 
     async fn set_lease(
         &self,
         held: &[Held],
         lease_ms: i64,
+        is_stopping: impl Fn(&mut Run, Moment) -> bool,
         set: impl Fn(&mut Run, Moment),
     ) -> Result<Vec<Result<Renewal>>> {
         self.require(Scope::RunPull)?;
@@ -223,7 +232,7 @@ impl Service {
             if let Some(progress) = &held.progress {
                 run.note_progress(progress, now);
             }
-            if !run.receive_cancel_request(grace_until) {
+            if !is_stopping(run, grace_until) {
                 set(run, until);
             }
             Ok(true)
@@ -332,6 +341,11 @@ impl Service {
         }
         Ok(answers.into_values().collect())
     }
+}
+
+/// Extends the lease of a run. A lease never becomes shorter.
+fn lengthen(run: &mut Run, until: Moment) {
+    run.attention_at = run.attention_at.max(Some(run.within_limit(until)));
 }
 
 /// Returns the first unanswered request of each run. Two requests for one run are handled one after the

@@ -26,7 +26,7 @@ async fn a_hold_is_created_changed_listed_and_ended() {
         assert_eq!(server.get("/v1/holds").await, (200, json!({"holds": []})));
         let name = "a/b \u{8ba2}\u{5355}";
         let (status, first) = server.post("/v1/holds", &json!({"scope": "queue", "name": name})).await;
-        assert_eq!((status, &first["reason"], &first["created_by"]), (201, &json!(""), &json!("")));
+        assert_eq!((status, &first["reason"], &first["created_by"]), (201, &json!(""), &json!("loopback")));
         assert_eq!(first.get("until"), None);
         let changed = json!({"scope": "queue", "name": name, "reason": "r", "until": "2033-05-18T04:03:20Z"});
         let second = server.post("/v1/holds", &changed).await.1;
@@ -84,7 +84,7 @@ async fn a_run_its_task_and_its_queue_say_that_they_wait_for_the_end_of_a_hold()
             assert_eq!(status, 201, "{hold}");
             assert_eq!(server.post("/v1/runs/lease", &lease).await.1, json!({"runs": []}));
             let at = end.map(|end| format!(" at {end}")).unwrap_or_default();
-            let what = format!("the end of the hold of {scope} {name:?}{at}, reason \"deploy \\\"2\\\"\"");
+            let what = format!("the end of the hold of {scope} {name:?}{at}, created by \"loopback\", reason \"deploy \\\"2\\\"\"");
             assert_eq!(waits_for(&format!("/v1/runs/{}", run.id)).await, json!(what));
             assert_eq!(waits_for(&path).await, json!(format!("the runs wait for {what}")));
             let queue = server.get("/v1/queues/q").await.1;

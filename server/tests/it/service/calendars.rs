@@ -1,7 +1,7 @@
 //! Calendars: the tasks of a changed calendar get other moments.
 
 use taskcenter_server::core::calendar::{Calendar, Calendars};
-use taskcenter_server::core::submission::{InvalidSubmission, Submission};
+use taskcenter_server::core::submission::{Dedup, InvalidSubmission, Submission};
 use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Moment, RunState, Schedule, Task, TaskId, TaskState};
 use taskcenter_server::engine::service::{ServiceError, definition};
@@ -54,8 +54,13 @@ pub async fn a_task_has_the_content_of_its_calendars(on: &Stage) {
     assert_eq!(task.timing.calendars.unwrap().only, [put.calendar]);
     let never = calendar(&workdays, &["mon 00:01-24:00"]);
     on.service.put_calendar(&never, "").await.unwrap();
-    let refused = on.service.submit(daily(&workdays)).await.unwrap_err();
-    assert!(matches!(refused, ServiceError::Invalid(InvalidSubmission::NeverOpen)), "{refused}");
+    let waiting = Submission { dedup: Dedup::Key("k".to_owned()), ..daily(&workdays) };
+    let id = on.submit(waiting.clone()).await;
+    assert!(stored(on, &id).await.waits_for_calendar());
+    let again = on.service.submit(waiting).await.unwrap();
+    assert_eq!((again.id, again.existing), (id.clone(), true), "a deployment creates its tasks again");
+    on.service.put_calendar(&calendar(&workdays, &["tue-fri"]), "").await.unwrap();
+    assert_eq!(stored(on, &id).await.next_due_at, Some(day(2)));
 }
 
 pub async fn another_version_gives_its_tasks_other_moments(on: &Stage) {

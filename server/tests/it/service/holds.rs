@@ -137,6 +137,24 @@ pub async fn runs_of_a_held_tag_wait_and_go_on_in_order(on: &Stage) {
     assert_eq!((run.attempt, run.state), (1, Leased));
 }
 
+pub async fn a_later_run_goes_on_after_those_that_waited(on: &Stage) {
+    let skip = Timing { overlap: Some(Overlap::Skip), ..Timing::default() };
+    let [id, single] = [
+        on.submit(submission("a", "q")).await,
+        on.submit(Submission { timing: skip, ..submission("a", "p") }).await,
+    ];
+    hold(on, HoldScope::Tag, "a").await;
+    let waited = [on.fire(&id).await, on.fire(&single).await];
+    on.service.release_hold(HoldScope::Tag, "a").await.unwrap();
+    let later = [on.fire(&id).await, on.fire(&single).await];
+    let all = [waited, later].concat();
+    assert_eq!(on.states_of(&all).await, [Held, Held, Held, Held], "no look was since the end");
+    look(on).await;
+    assert_eq!(on.states_of(&all).await, [Ready, Ready, Ready, Skipped]);
+    assert_eq!(lease_from(on, &["q"], 1).await[0].id, all[0].id);
+    assert_eq!(on.fire(&id).await.state, Ready, "nothing waits any more");
+}
+
 pub async fn a_hold_ends_at_its_end_on_every_node(on: &Stage) {
     let id = on.submit(submission("a", "q")).await;
     let until = Some(NOW.plus_ms(60_000));

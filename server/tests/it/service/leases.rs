@@ -89,6 +89,23 @@ fn request(id: &str, limit: u32) -> LeaseTerms {
     LeaseTerms { request_id: Some(id.to_owned()), ..terms("w", limit) }
 }
 
+pub async fn a_repeated_lease_request_begins_no_grace_period(on: &Stage) {
+    on.ready("a").await;
+    let first = on.service.lease(&request("r", 1)).await.unwrap().remove(0);
+    on.service.cancel_run(&first.id).await.unwrap();
+    on.clock.advance_ms(1_000);
+    let again = on.service.lease(&request("r", 1)).await.unwrap().remove(0);
+    assert_eq!((&again.id, &again.token), (&first.id, &first.token));
+    assert!(on.run(&first).await.attention_at > first.attention_at, "the lease is longer");
+    let held = Held { run_id: first.id, attempt: 1, token: first.token, progress: None };
+    let renewed = on.service.renew(&[held], 30_000).await.unwrap().remove(0).unwrap();
+    assert!(
+        renewed.cancel_requested,
+        "the worker learns of the request here, and has the whole grace period"
+    );
+    assert_eq!(renewed.until, on.clock.now().plus_ms(10_000));
+}
+
 pub async fn a_repeated_lease_request_gets_the_same_attempts(on: &Stage) {
     for _ in 0..3 {
         on.ready("a").await;

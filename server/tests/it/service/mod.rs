@@ -266,6 +266,7 @@ on_every_store! {
         a_waiting_worker_is_woken_by_the_end_of_a_hold
         runs_of_a_held_tag_wait_and_go_on_in_order
         a_hold_ends_at_its_end_on_every_node
+        a_later_run_goes_on_after_those_that_waited
         a_held_run_frees_its_slots_and_asks_again_after_the_hold
         the_overlap_policy_decides_when_the_hold_ends
         a_held_run_expires_and_is_cancelled_with_its_task
@@ -381,6 +382,7 @@ on_every_store! {
     leases:
         a_run_carries_the_headers_of_its_task
         a_repeated_lease_request_gets_the_same_attempts
+        a_repeated_lease_request_begins_no_grace_period
         calls_of_one_lease_request_at_once_lease_no_run_in_vain
         a_run_goes_to_one_worker
         many_workers_never_share_a_run
