@@ -19,7 +19,7 @@ pub use self::log::{AppendedLog, MAX_LOG_PART_BYTES};
 pub use crate::core::advance::Advance;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::rate::{Permits, RateLimit};
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use crate::core::run::{FairnessKey, LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::task::TaskId;
 use crate::core::wait_group::WaitGroup;
@@ -448,7 +448,20 @@ pub trait Store: Send + Sync {
     /// Returns at most `limit` runs in `ready`, earliest `scheduled_at` first, then smallest id.
     /// They are in one of `queues`; if `queues` is empty, in any queue whose name equals the run's
     /// tag.
-    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>>;
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Head<Run>>;
+    /// Returns at most `limit` fairness keys of the runs that [`ready_runs`](Self::ready_runs) returns for `queues`, in
+    /// ascending order, and after the key `after`. The cost grows with the keys, not with their runs. Fewer than
+    /// `limit` keys mean that no more exist.
+    async fn ready_keys(
+        &self,
+        queues: &[String],
+        after: Option<&FairnessKey>,
+        limit: u32,
+    ) -> Result<Vec<FairnessKey>>;
+    /// Returns at most `each` runs in `ready` of each key, in the order of `keys`. The runs of a key are ordered by
+    /// `scheduled_at`, then by id. Fewer runs of a key are returned if they are large: all together have about
+    /// [`MAX_RESULT_BYTES`].
+    async fn ready_runs_of(&self, keys: &[FairnessKey], each: u32) -> Result<Vec<Run>>;
     /// Returns the leased runs of one lease request, by [`Run::lease_slot`].
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>>;
     /// Returns at most `limit` leased runs without their payloads, latest `scheduled_at` first.

@@ -98,8 +98,8 @@ pub struct LeasedRun {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeasedRuns {
-    /// Leased runs, earliest `scheduled_at` first. Empty if no run became ready in time. The server
-    /// may return fewer runs than are ready if they are large.
+    /// Leased runs, in turn by tag; of each tag, the earliest `scheduled_at` first. Empty if no run became ready
+    /// in time. The server may return fewer runs than are ready if they are large.
     pub runs: Vec<LeasedRun>,
 }
 

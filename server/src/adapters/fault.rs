@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::rate::{Permits, RateLimit};
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use crate::core::run::{FairnessKey, LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -291,8 +291,21 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("count_runs", self.inner.count_runs(filter, page)).await
     }
 
-    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Head<Run>> {
         self.call("ready_runs", self.inner.ready_runs(queues, limit)).await
+    }
+
+    async fn ready_keys(
+        &self,
+        queues: &[String],
+        after: Option<&FairnessKey>,
+        limit: u32,
+    ) -> Result<Vec<FairnessKey>> {
+        self.call("ready_keys", self.inner.ready_keys(queues, after, limit)).await
+    }
+
+    async fn ready_runs_of(&self, keys: &[FairnessKey], each: u32) -> Result<Vec<Run>> {
+        self.call("ready_runs_of", self.inner.ready_runs_of(keys, each)).await
     }
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {

@@ -25,6 +25,7 @@ mod holds;
 mod idempotency;
 mod lease_requests;
 mod lease_reservations;
+mod lease_turns;
 mod login_attempts;
 mod merged_lists;
 mod nodes;
@@ -93,6 +94,7 @@ pub use error::{Forbidden, Result, ServiceError, Stale, TaskOver};
 pub use filters::{Examined, Wanted};
 pub use idempotency::IdempotencyKey;
 use lease_reservations::LeaseReservations;
+use lease_turns::LeaseTurns;
 use login_attempts::LoginAttempts;
 pub use nodes::{Listing, WorkerRow};
 pub use open_runs::MAX_OPEN_RUNS;
@@ -129,6 +131,7 @@ struct Shared {
     settings: Settings,
     shutdown: CancellationToken,
     reservations: Arc<LeaseReservations>,
+    turns: Arc<LeaseTurns>,
     attendance: Arc<QueueAttendance>,
     workers: Arc<SeenWorkers>,
     callbacks: Arc<CallbackHealth>,
@@ -178,6 +181,7 @@ impl Service {
             settings,
             shutdown,
             reservations,
+            turns: Arc::default(),
             attendance,
             workers: Arc::default(),
             callbacks: Arc::default(),

@@ -25,7 +25,7 @@ const MAX_REQUEST_ID_BYTES: usize = 64;
 /// Longest wait for the first run, below the usual time limits of proxies.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
-/// Leases runs that are ready in queues, earliest `scheduled_at` first.
+/// Leases runs that are ready in queues, in turn by tag; of each tag, the earliest `scheduled_at` first.
 ///
 /// With `wait_ms`, the server waits for the first run. If the answer is lost, a repetition with the same
 /// `request_id` returns the same runs. Without `request_id`, the leases of its runs expire, and each of the

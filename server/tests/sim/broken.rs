@@ -8,7 +8,7 @@ use taskcenter_server::core::admission::slot;
 use taskcenter_server::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use taskcenter_server::core::concurrency::MAX_SLOTS;
 use taskcenter_server::core::rate::{Permits, RateLimit};
-use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use taskcenter_server::core::run::{FairnessKey, LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::task::stable_hash;
 use taskcenter_server::core::wait_group::{WaitGroup, is_of_hold};
@@ -294,8 +294,21 @@ impl Store for Broken {
         self.inner.list_runs(filter, page).await
     }
 
-    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Head<Run>> {
         self.inner.ready_runs(queues, limit).await
+    }
+
+    async fn ready_keys(
+        &self,
+        queues: &[String],
+        after: Option<&FairnessKey>,
+        limit: u32,
+    ) -> Result<Vec<FairnessKey>> {
+        self.inner.ready_keys(queues, after, limit).await
+    }
+
+    async fn ready_runs_of(&self, keys: &[FairnessKey], each: u32) -> Result<Vec<Run>> {
+        self.inner.ready_runs_of(keys, each).await
     }
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use taskcenter_server::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use taskcenter_server::core::rate::{Permits, RateLimit};
-use taskcenter_server::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use taskcenter_server::core::run::{FairnessKey, LeaseSlots, LeasedRun, OpenRun, RunMark};
 use taskcenter_server::core::run_log::{LogBatch, LogPart};
 use taskcenter_server::core::wait_group::WaitGroup;
 use taskcenter_server::core::{Moment, Run, RunId, Task, TaskId};
@@ -161,8 +161,21 @@ impl Store for WitnessStore {
         self.inner.list_runs(filter, page).await
     }
 
-    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Head<Run>> {
         self.inner.ready_runs(queues, limit).await
+    }
+
+    async fn ready_keys(
+        &self,
+        queues: &[String],
+        after: Option<&FairnessKey>,
+        limit: u32,
+    ) -> Result<Vec<FairnessKey>> {
+        self.inner.ready_keys(queues, after, limit).await
+    }
+
+    async fn ready_runs_of(&self, keys: &[FairnessKey], each: u32) -> Result<Vec<Run>> {
+        self.inner.ready_runs_of(keys, each).await
     }
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {

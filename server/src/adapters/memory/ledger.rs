@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::core::audit::AuditEntry;
 use crate::core::revision::MAX_PAST_DEFINITIONS;
+use crate::core::run::FairnessKey;
 use crate::core::run_log::LogChunk;
 use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
@@ -31,6 +32,8 @@ pub struct Ledger {
     pub(super) open: HashMap<TaskId, BTreeSet<RunId>>,
     /// Runs in `ready`.
     pub(super) ready: BTreeSet<(Moment, RunId)>,
+    /// Runs in `ready` with a queue, by their fairness keys.
+    pub(super) ready_by_key: BTreeMap<FairnessKey, BTreeSet<(Moment, RunId)>>,
     /// Leased runs, by their slots.
     pub(super) lease_slots: BTreeMap<String, RunId>,
     /// Open runs, by their slots.
@@ -227,6 +230,9 @@ impl Ledger {
         }
         if run.state == RunState::Ready {
             self.ready.insert((run.scheduled_at, run.id.clone()));
+            if let Some(key) = run.fairness_key() {
+                self.ready_by_key.entry(key).or_default().insert((run.scheduled_at, run.id.clone()));
+            }
         }
         if let Some(slot) = &run.lease_slot {
             self.lease_slots.insert(slot.clone(), run.id.clone());
@@ -247,7 +253,7 @@ impl Ledger {
                 self.open.remove(&run.task_id);
             }
         }
-        self.ready.remove(&(run.scheduled_at, id.clone()));
+        self.remove_ready(&run);
         if let Some(slot) = &run.lease_slot {
             self.lease_slots.remove(slot);
         }
@@ -256,6 +262,17 @@ impl Ledger {
         }
         for key in held_keys(&run) {
             self.held.remove(&key);
+        }
+    }
+
+    fn remove_ready(&mut self, run: &Run) {
+        let row = (run.scheduled_at, run.id.clone());
+        self.ready.remove(&row);
+        let Some(key) = run.fairness_key() else { return };
+        let Some(rows) = self.ready_by_key.get_mut(&key) else { return };
+        rows.remove(&row);
+        if rows.is_empty() {
+            self.ready_by_key.remove(&key);
         }
     }
 

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use super::ledger::Ledger;
 use crate::core::labels::{self, Labels};
 use crate::core::rate::{Permits, RateLimit};
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use crate::core::run::{FairnessKey, LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, RunState, Task, TaskId, TaskState};
 use crate::ports::{BacklogRow, Head, Order, Page, QueueRow, RunFilter, RunPage, TaskFilter};
@@ -132,6 +132,24 @@ impl Ledger {
             None => false,
         };
         runs.filter(matches).take(limit as usize).cloned().collect()
+    }
+
+    /// Returns the fairness keys that have ready runs, after a key.
+    pub fn ready_keys(&self, queues: &[String], after: Option<&FairnessKey>, limit: u32) -> Vec<FairnessKey> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = self.ready_by_key.range((after, Bound::Unbounded)).map(|(key, _)| key);
+        let matches = |key: &&FairnessKey| match queues {
+            [] => key.other_tag.is_none(),
+            queues => queues.contains(&key.queue),
+        };
+        keys.filter(matches).take(limit as usize).cloned().collect()
+    }
+
+    /// Returns the earliest ready runs of each key.
+    pub fn ready_runs_of(&self, keys: &[FairnessKey], each: u32) -> Vec<Run> {
+        let rows = keys.iter().filter_map(|key| self.ready_by_key.get(key));
+        let ids = rows.flat_map(|rows| rows.iter().take(each as usize).map(|(_, id)| id));
+        ids.filter_map(|id| self.runs.get(id)).cloned().collect()
     }
 
     /// Returns the leased runs of one lease request, by slot.

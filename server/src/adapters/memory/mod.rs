@@ -17,7 +17,7 @@ use self::ledger::Ledger;
 pub use self::records::MemoryRecords;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::rate::{Permits, RateLimit};
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use crate::core::run::{FairnessKey, LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -211,8 +211,21 @@ impl Store for MemoryStore {
         Ok(self.ledger().list_runs(filter, page).len() as u64)
     }
 
-    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
-        Ok(self.ledger().ready_runs(queues, limit))
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Head<Run>> {
+        Ok(head(self.ledger().ready_runs(queues, limit), limit))
+    }
+
+    async fn ready_keys(
+        &self,
+        queues: &[String],
+        after: Option<&FairnessKey>,
+        limit: u32,
+    ) -> Result<Vec<FairnessKey>> {
+        Ok(self.ledger().ready_keys(queues, after, limit))
+    }
+
+    async fn ready_runs_of(&self, keys: &[FairnessKey], each: u32) -> Result<Vec<Run>> {
+        Ok(self.ledger().ready_runs_of(keys, each))
     }
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {

@@ -7,11 +7,11 @@ use mongodb::bson::{Document, doc};
 
 use super::rows::{date, shard_numbers};
 use super::{
-    MongoStore, audit, backlog, leased, lists, prune, recent, revisions, run_logs, run_statements, runs,
-    schema, slots, tasks,
+    MongoStore, audit, backlog, leased, lists, prune, ready, recent, revisions, run_logs, run_statements,
+    runs, schema, slots, tasks,
 };
 use crate::core::audit::{AuditPage, AuditSelection};
-use crate::core::run::LeaseSlots;
+use crate::core::run::{FairnessKey, LeaseSlots};
 use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
 use crate::ports::{Advance, Page, Result, RunFilter, RunPage, TaskFilter};
@@ -57,8 +57,31 @@ pub fn recent_runs(task: &TaskId, limit: u32) -> Document {
 /// [`ready_runs`](crate::ports::Store::ready_runs) of one queue, or of all queues named after their
 /// runs' tags
 pub fn ready_runs(queue: Option<&String>, limit: u32) -> Document {
-    let index = schema::ready_index(queue.is_some());
-    find("runs", lists::ready_filter(queue), doc! { "scheduled_at": 1, "_id": 1 }, index, limit)
+    ready_query(ready::earliest_query(queue), limit)
+}
+
+/// [`ready_keys`](crate::ports::Store::ready_keys): the next queue after `last`
+pub fn next_ready_queue(queues: &[String], last: &str) -> Document {
+    ready::next_queue(queues, last).map(|query| ready_query(query, 1)).unwrap_or_default()
+}
+
+/// [`ready_keys`](crate::ports::Store::ready_keys): the first tag in the next queue after `last`
+pub fn next_ready_queue_of_other_tags(queues: &[String], last: &str) -> Document {
+    ready::next_queue_of_other_tags(queues, last).map(|query| ready_query(query, 1)).unwrap_or_default()
+}
+
+/// [`ready_keys`](crate::ports::Store::ready_keys): the next tag in the queue of a key
+pub fn next_ready_tag(last: &FairnessKey) -> Document {
+    ready_query(ready::next_tag(last), 1)
+}
+
+/// [`ready_runs_of`](crate::ports::Store::ready_runs_of) one key
+pub fn ready_runs_of(key: &FairnessKey, each: u32) -> Document {
+    ready_query(ready::key_query(key), each)
+}
+
+fn ready_query(query: ready::Query, limit: u32) -> Document {
+    find("runs", query.filter, query.sort, query.index, limit)
 }
 
 /// [`runs_in_slots`](crate::ports::Store::runs_in_slots)

@@ -1,4 +1,4 @@
-//! Pages of tasks and runs, and the heads of queues.
+//! Pages of tasks and runs.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
 use serde::de::DeserializeOwned;
 
-use super::errors::{READ_TIMEOUT, bounded, interruptible};
+use super::errors::{READ_TIMEOUT, interruptible};
 use super::rows::date;
 use super::{Ledger, schema, updates};
 use crate::adapters::unreadable::Row;
@@ -124,39 +124,4 @@ pub fn run_index(wanted: &RunFilter) -> Document {
         RunFilter { state: Some(_), .. } => &["state"],
         _ => &[],
     })
-}
-
-/// Returns the earliest ready runs. Runs one query per queue, because a query over several queues
-/// would need a sort.
-pub async fn ready_runs(ledger: &Ledger, queues: &[String], limit: u32) -> Result<Vec<Run>> {
-    if queues.is_empty() {
-        return ready(ledger, None, limit).await;
-    }
-    let mut found = Vec::new();
-    for queue in queues {
-        found.extend(ready(ledger, Some(queue), limit).await?);
-    }
-    found.sort_by(|a: &Run, b: &Run| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
-    found.dedup_by(|a, b| a.id == b.id);
-    found.truncate(limit as usize);
-    Ok(found)
-}
-
-/// Returns the filter for ready runs of a queue. `None`: of every queue whose name equals the run's
-/// tag.
-pub fn ready_filter(queue: Option<&String>) -> Document {
-    if let Some(queue) = queue {
-        return doc! { "state": "ready", "queue": queue };
-    }
-    // Rows without `by_tag` are from an earlier release. They are few, so `$expr` examines each of
-    // them.
-    let mut filter = doc! { "state": "ready", "by_tag": { "$in": [true, Bson::Null] } };
-    filter.insert("$expr", doc! { "$eq": ["$queue", "$tag"] });
-    filter
-}
-
-async fn ready(ledger: &Ledger, queue: Option<&String>, limit: u32) -> Result<Vec<Run>> {
-    let find = || ledger.runs.find(ready_filter(queue)).sort(doc! { "scheduled_at": 1, "_id": 1 });
-    let find = || find().hint(Hint::Keys(schema::ready_index(queue.is_some())));
-    Ok(bounded(updates::head(ledger, find, limit)).await?.rows)
 }

@@ -18,6 +18,7 @@ mod options;
 mod outdated;
 mod prune;
 mod rates;
+mod ready;
 mod recent;
 mod records;
 mod replace;
@@ -54,7 +55,7 @@ use self::run_logs::LogRow;
 use crate::adapters::unreadable::Unreadable;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::rate::{Permits, RateLimit};
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use crate::core::run::{FairnessKey, LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -291,8 +292,21 @@ impl Store for MongoStore {
         lists::count_runs(self.ready().await?, filter, page).await
     }
 
-    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
-        lists::ready_runs(self.ready().await?, queues, limit).await
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Head<Run>> {
+        ready::earliest(self.ready().await?, queues, limit).await
+    }
+
+    async fn ready_keys(
+        &self,
+        queues: &[String],
+        after: Option<&FairnessKey>,
+        limit: u32,
+    ) -> Result<Vec<FairnessKey>> {
+        ready::keys(self.ready().await?, queues, after, limit).await
+    }
+
+    async fn ready_runs_of(&self, keys: &[FairnessKey], each: u32) -> Result<Vec<Run>> {
+        ready::of_keys(self.ready().await?, keys, each).await
     }
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {

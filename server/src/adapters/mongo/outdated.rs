@@ -52,6 +52,7 @@ fn outdated(collection: &str) -> &'static [&'static str] {
             "shard_1_attention_at_1_queue_1_state_1",
             "task_id_1_scheduled_at_-1__id_-1",
             "tag_1_scheduled_at_-1__id_-1",
+            "queue_1_scheduled_at_1__id_1",
         ],
     }
 }

@@ -46,13 +46,21 @@ pub fn queued_attention_index() -> Document {
     doc! { "shard": 1, "attention_at": 1, "queue": 1, "state": 1, "scheduled_at": 1 }
 }
 
-/// Index of [`ready_runs`](crate::ports::Store::ready_runs), of one queue or of all.
-pub fn ready_index(by_queue: bool) -> Document {
-    if by_queue {
-        doc! { "queue": 1, "scheduled_at": 1, "_id": 1 }
-    } else {
-        doc! { "by_tag": 1, "scheduled_at": 1, "_id": 1 }
-    }
+/// Index of [`ready_runs`](crate::ports::Store::ready_runs) of all queues.
+pub fn ready_index() -> Document {
+    doc! { "by_tag": 1, "scheduled_at": 1, "_id": 1 }
+}
+
+/// Index of [`ready_runs`](crate::ports::Store::ready_runs) of one queue, and of the fairness keys of runs whose tag is the
+/// name of their queue.
+pub fn ready_of_queue_index() -> Document {
+    doc! { "by_tag": 1, "queue": 1, "scheduled_at": 1, "_id": 1 }
+}
+
+/// Index of the fairness keys of runs with another tag than the name of their queue. Other runs are not part of the
+/// index.
+pub fn ready_of_tag_index() -> Document {
+    doc! { "queue": 1, "tag": 1, "scheduled_at": 1, "_id": 1 }
 }
 
 /// Index of [`runs_in_slots`](crate::ports::Store::runs_in_slots).
@@ -140,8 +148,9 @@ pub async fn create_indexes(ledger: &Ledger) -> Result<()> {
         partial(attention_index(), only("attention_at")),
         partial(queued_attention_index(), open_in_queues),
         partial(open_index(), only("attention_at")),
-        partial(ready_index(true), doc! { "state": "ready" }),
-        partial(ready_index(false), doc! { "state": "ready" }),
+        partial(ready_index(), doc! { "state": "ready" }),
+        partial(ready_of_queue_index(), doc! { "state": "ready" }),
+        partial(ready_of_tag_index(), doc! { "state": "ready", "by_tag": false }),
         unique(slot_index(), only("lease_slot")),
         unique(slots_index(), only("slots")),
         partial(group_index(), only("wait_group")),

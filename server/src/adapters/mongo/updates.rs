@@ -146,17 +146,31 @@ where
     R: DeserializeOwned + Send + Sync + 'a,
     T: TryFrom<R, Error: Display> + unreadable::Row,
 {
+    head_within(ledger, find, limit, MAX_RESULT_BYTES).await
+}
+
+/// Same as [`head`]. Stops after the row that exceeds `max_bytes`.
+pub async fn head_within<'a, R, T>(
+    ledger: &Ledger,
+    find: impl Fn() -> Find<'a, R>,
+    limit: u32,
+    max_bytes: usize,
+) -> mongodb::error::Result<Head<T>>
+where
+    R: DeserializeOwned + Send + Sync + 'a,
+    T: TryFrom<R, Error: Display> + unreadable::Row,
+{
     if limit == 0 {
         return Ok(Head { rows: Vec::new(), more: true });
     }
     let rows = find().limit(i64::from(limit)).batch_size(limit).await?;
-    let first = read(ledger, rows, limit as usize, MAX_RESULT_BYTES).await?;
+    let first = read(ledger, rows, limit as usize, max_bytes).await?;
     if first.unreadable.is_empty() {
         return Ok(first.head(limit));
     }
     // Unreadable rows counted towards the limit. This is rare enough for a second query.
     let rows = find().batch_size(limit).await?;
-    Ok(read(ledger, rows, limit as usize, MAX_RESULT_BYTES).await?.head(limit))
+    Ok(read(ledger, rows, limit as usize, max_bytes).await?.head(limit))
 }
 
 /// Rows of a cursor.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, params, params_from_iter};
 
 use super::{
-    SqliteStore, audit, backlog, counters, idempotency, labels, lists, prune, rates, revisions, rows,
+    SqliteStore, audit, backlog, counters, idempotency, labels, lists, prune, rates, ready, revisions, rows,
     run_logs, runs, slots, tasks,
 };
 use crate::core::{Run, RunState, Task, TaskId, TaskState};
@@ -81,8 +81,12 @@ fn statements() -> Vec<(String, String)> {
         ("expire rates", rates::EXPIRE),
         ("open", runs::OPEN),
         ("attention", runs::NEEDING_ATTENTION),
-        ("ready in queue", lists::READY_IN_QUEUE),
-        ("ready by tag", lists::READY_BY_TAG),
+        ("ready in queue", ready::IN_QUEUE),
+        ("ready by tag", ready::BY_TAG),
+        ("next ready queue", ready::NEXT_QUEUE),
+        ("next ready tag", ready::NEXT_TAG),
+        ("ready of queue", ready::OF_QUEUE),
+        ("ready of tag", ready::OF_TAG),
         ("overdue", backlog::OVERDUE),
         ("firing", backlog::FIRING),
         ("retrying", backlog::RETRYING),

@@ -1,4 +1,4 @@
-//! Pages of tasks and runs, and the heads of the queues.
+//! Pages of tasks and runs.
 
 use std::fmt::Write as _;
 
@@ -12,12 +12,6 @@ use crate::ports::{Head, Page, Result, RunFilter, RunPage, TaskFilter};
 
 /// States in a listing without a state filter.
 const LISTED: [TaskState; 3] = [TaskState::Active, TaskState::Paused, TaskState::Finished];
-
-pub const READY_IN_QUEUE: &str = "SELECT doc, id FROM runs INDEXED BY runs_ready_in_queue
-    WHERE state = 'ready' AND queue = ?1 ORDER BY scheduled_at, id";
-
-pub const READY_BY_TAG: &str = "SELECT doc, id FROM runs INDEXED BY runs_ready_by_tag
-    WHERE state = 'ready' AND queue = tag ORDER BY scheduled_at, id";
 
 /// A statement, and the values of its parameters.
 type Query<'a> = (String, Vec<&'a dyn ToSql>);
@@ -239,21 +233,4 @@ pub fn recent_query() -> String {
     };
     let arms = RunState::ALL.map(arm).join(" UNION ALL ");
     format!("{arms} ORDER BY scheduled_at DESC, id DESC LIMIT ?2")
-}
-
-/// Returns the earliest ready runs. Runs one query per queue, because a query over several queues
-/// would need a sort.
-pub fn ready_runs(db: &Db, queues: &[String], limit: u32) -> Result<Vec<Run>> {
-    if queues.is_empty() {
-        return rows::page(db, db.prepare_cached(READY_BY_TAG)?.query([])?, limit);
-    }
-    let names: std::collections::BTreeSet<&String> = queues.iter().collect();
-    let mut found: Vec<Run> = Vec::new();
-    for queue in names {
-        let mut find = db.prepare_cached(READY_IN_QUEUE)?;
-        found.extend(rows::page::<Run>(db, find.query([queue])?, limit)?);
-    }
-    found.sort_by(|a, b| (a.scheduled_at, &a.id).cmp(&(b.scheduled_at, &b.id)));
-    found.truncate(limit as usize);
-    Ok(found)
 }

@@ -23,6 +23,7 @@ mod open_file;
 mod prune;
 mod rates;
 mod readers;
+mod ready;
 mod records;
 mod repairs;
 mod revisions;
@@ -52,7 +53,7 @@ use self::rows::{Db, RunRow, shard_mask};
 use self::writer::Writer;
 use crate::core::audit::{AuditEntry, AuditPage, AuditSelection};
 use crate::core::rate::{Permits, RateLimit};
-use crate::core::run::{LeaseSlots, LeasedRun, OpenRun, RunMark};
+use crate::core::run::{FairnessKey, LeaseSlots, LeasedRun, OpenRun, RunMark};
 use crate::core::run_log::{LogBatch, LogPart};
 use crate::core::wait_group::WaitGroup;
 use crate::core::{Moment, Run, RunId, Task, TaskId};
@@ -350,9 +351,24 @@ impl Store for SqliteStore {
         self.lists.read(move |db| lists::count_runs(db, &filter, &page)).await
     }
 
-    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Vec<Run>> {
+    async fn ready_runs(&self, queues: &[String], limit: u32) -> Result<Head<Run>> {
         let queues = queues.to_vec();
-        self.lookups.read_for_write(move |db| lists::ready_runs(db, &queues, limit)).await
+        self.lookups.read_for_write(move |db| ready::earliest(db, &queues, limit)).await
+    }
+
+    async fn ready_keys(
+        &self,
+        queues: &[String],
+        after: Option<&FairnessKey>,
+        limit: u32,
+    ) -> Result<Vec<FairnessKey>> {
+        let (queues, after) = (queues.to_vec(), after.cloned());
+        self.lookups.read_for_write(move |db| ready::keys(db, &queues, after.as_ref(), limit)).await
+    }
+
+    async fn ready_runs_of(&self, keys: &[FairnessKey], each: u32) -> Result<Vec<Run>> {
+        let keys = keys.to_vec();
+        self.lookups.read_for_write(move |db| ready::of_keys(db, &keys, each)).await
     }
 
     async fn runs_in_slots(&self, slots: &LeaseSlots) -> Result<Vec<Run>> {

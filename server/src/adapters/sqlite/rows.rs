@@ -81,12 +81,23 @@ fn parse_row<T: DeserializeOwned>(row: &Row<'_>) -> Result<(T, usize)> {
 ///
 /// # Errors
 /// Errors of the database.
-pub fn head<T>(db: &Db, mut rows: Rows<'_>, limit: u32) -> Result<Head<T>>
+pub fn head<T>(db: &Db, rows: Rows<'_>, limit: u32) -> Result<Head<T>>
+where
+    T: DeserializeOwned + unreadable::Row,
+{
+    head_within(db, rows, limit, MAX_RESULT_BYTES)
+}
+
+/// Same as [`head`]. Stops after the document that exceeds `max_bytes`.
+///
+/// # Errors
+/// Errors of the database.
+pub fn head_within<T>(db: &Db, mut rows: Rows<'_>, limit: u32, max_bytes: usize) -> Result<Head<T>>
 where
     T: DeserializeOwned + unreadable::Row,
 {
     let (mut documents, mut bytes) = (Vec::new(), 0);
-    while bytes <= MAX_RESULT_BYTES && documents.len() < limit as usize {
+    while bytes <= max_bytes && documents.len() < limit as usize {
         let Some(row) = rows.next()? else { return Ok(Head { rows: documents, more: false }) };
         if let Some((document, length)) = readable(db, row)? {
             bytes += length;

@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
     |db| db.execute_batch(SLOTS),
     |db| db.execute_batch(HELD_RUNS),
     |db| db.execute_batch(RATES),
+    |db| db.execute_batch(READY_KEYS),
 ];
 
 const FIRST: &str = "
@@ -236,6 +237,15 @@ CREATE TABLE rates (
     tat_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX rates_by_tat ON rates (tat_us);
+";
+
+/// Ready runs of each queue and tag. A run whose tag is the name of its queue is in two indexes, as before this step. The
+/// other runs of a queue are in indexes of their own: the earliest ones, and those of each tag.
+const READY_KEYS: &str = "
+DROP INDEX runs_ready_in_queue;
+CREATE INDEX runs_ready_of_queue ON runs (queue, scheduled_at, id) WHERE state = 'ready' AND queue = tag;
+CREATE INDEX runs_ready_of_others ON runs (queue, scheduled_at, id) WHERE state = 'ready' AND queue <> tag;
+CREATE INDEX runs_ready_of_tag ON runs (queue, tag, scheduled_at, id) WHERE state = 'ready' AND queue <> tag;
 ";
 
 /// The `attention_at` of runs that wait without a time limit.

@@ -8,7 +8,7 @@ use super::{Result, Service, ServiceError, Stale};
 use crate::core::access::Scope;
 use crate::core::run::{IllegalTransition, LeaseSlots, Outcome, Progress};
 use crate::core::{Moment, Run, RunId, RunState};
-use crate::ports::PortError;
+use crate::ports::{Head, PortError};
 
 /// Minimum lease, in milliseconds, so that a renewal can arrive in time.
 pub const MIN_LEASE_MS: i64 = 1_000;
@@ -76,8 +76,8 @@ pub struct Report {
 }
 
 impl Service {
-    /// Leases ready runs to a worker, earliest first. Waits for the first run, and returns an empty list if
-    /// none becomes ready in time.
+    /// Leases ready runs to a worker, in turn by tag, and earliest first among the runs of a tag. Waits for the
+    /// first run, and returns an empty list if none becomes ready in time.
     ///
     /// If the answer is lost, a repetition with the same request id returns the runs. Otherwise they are
     /// ready again after their leases have expired.
@@ -141,14 +141,20 @@ impl Service {
             return Ok(reservations.reserve(Vec::new(), 0));
         };
         let least = if holds.is_empty() { 0 } else { READ_BESIDE_HOLDS };
-        let limit = (u64::from(wanted) + reservations.len()).max(least).min(u64::from(MAX_READ.max(wanted)));
         for _ in 0..TRIES {
-            let ready = self.shared.ports.store.ready_runs(&queues, limit as u32).await?;
+            let limit =
+                (u64::from(wanted) + reservations.len()).max(least).min(u64::from(MAX_READ.max(wanted)));
+            let Head { rows: ready, more } = self.ready_in_turn(&queues, limit as u32, wanted).await?;
             let has_read = !ready.is_empty();
             let open = self.keep_back(ready, &holds).await?;
             // Runs that are kept back are ready no more, so the next read finds the runs behind them.
-            if !open.is_empty() || !has_read {
-                return Ok(reservations.reserve(open, wanted as usize));
+            if open.is_empty() && has_read {
+                continue;
+            }
+            let reserved = reservations.reserve(open, wanted as usize);
+            // Other calls may have reserved all of the runs meanwhile. Then the next read has more of them.
+            if !reserved.runs.is_empty() || !more {
+                return Ok(reserved);
             }
         }
         Ok(reservations.reserve(Vec::new(), 0))

@@ -7,6 +7,7 @@ use mongodb::bson::{DateTime, Document, doc, serialize_to_bson};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
 use serde_json::Value;
+use taskcenter_server::core::run::FairnessKey;
 use taskcenter_server::core::task::SHARDS;
 use taskcenter_server::core::{Moment, Run, RunState, Task};
 use taskcenter_server::ports::{Order, Page, PortError, RunFilter, RunPage, Store, TaskFilter};
@@ -106,6 +107,8 @@ async fn read_all(store: &dyn Store) {
     is_readable(store.list_tasks(&TaskFilter::default(), &Page { limit: 1_000, before: None }).await);
     is_readable(store.list_runs(&RunFilter::default(), &RunPage { limit: 1_000, before: None }).await);
     is_readable(store.ready_runs(&[], 1_000).await);
+    is_readable(store.ready_keys(&[], None, 1_000).await);
+    is_readable(store.ready_runs_of(&[FairnessKey::new("q", "q"), FairnessKey::new("q", "t")], 1_000).await);
     is_readable(store.queues().await);
     is_readable(store.backlog(far).await);
 }

@@ -27,6 +27,7 @@ mod rates;
 mod recent_runs;
 mod run_logs;
 mod triggers;
+mod turns;
 mod users;
 
 use std::sync::Arc;
@@ -402,4 +403,15 @@ on_every_store! {
         renewals_do_not_extend_an_attempt_beyond_max_runtime
         a_renewal_carries_the_progress_of_the_attempt
         each_outcome_of_a_batch_has_its_own_answer;
+    turns:
+        a_backlog_of_a_tag_does_not_delay_another_tag
+        tags_with_a_backlog_share_a_lease
+        each_of_many_tags_has_its_turn
+        single_runs_are_leased_in_turn
+        workers_of_single_runs_serve_different_tags
+        the_tags_of_a_queue_take_turns
+        lists_of_queues_have_their_own_turns
+        few_ready_runs_are_leased_in_turn
+        a_held_tag_does_not_use_up_the_turns
+        workers_at_once_get_full_leases;
 }

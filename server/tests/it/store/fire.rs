@@ -72,7 +72,7 @@ pub async fn a_fire_in_one_write_puts_the_run_into_its_queue(on: &dyn Fixture) {
     let (run, in_queue) = passed(fire(&*on.one(), &task).await);
     assert_eq!(stored_run(&*on.two(), &task).await.as_ref(), Some(&run));
     assert_eq!(stored_task(&*on.two(), &task).await, task.stepped(&Advance::of(&task, &run)));
-    let ready = on.two().ready_runs(&["q".to_owned()], 10).await.unwrap();
+    let ready = on.two().ready_runs(&["q".to_owned()], 10).await.unwrap().rows;
     let counted = counted(&*on.two(), &task.name, before).await;
     if on.one().fires_in_one_write() {
         assert_eq!((ready, in_queue, counted), (vec![run.clone()], true, 1));

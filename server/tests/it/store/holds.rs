@@ -29,7 +29,7 @@ pub async fn runs_that_wait_for_the_end_of_a_hold_are_a_group(on: &dyn Fixture) 
     assert_eq!(waiting().await, [&runs[1], &runs[0], &runs[2]].map(|run| run.id.clone()), "earliest first");
     let groups = async || on.two().held_groups(Some(&group.first_key()), "", 9).await.unwrap();
     assert_eq!(groups().await, std::slice::from_ref(&group));
-    assert_eq!(on.two().ready_runs(&["q".to_owned()], 9).await.unwrap(), []);
+    assert_eq!(on.two().ready_runs(&["q".to_owned()], 9).await.unwrap().rows, []);
     runs.iter_mut().for_each(|run| run.version += 1);
     assert_eq!(on.two().run(&runs[1].id).await.unwrap().as_ref(), Some(&runs[1]));
     runs[0].end_hold("node", PAST).unwrap();

@@ -158,7 +158,7 @@ pub async fn ready_runs_of_queues_are_earliest_first(on: &dyn Fixture) {
     on.one().insert_runs(&runs).await.unwrap();
     let list = async |queues: &[&str], limit| {
         let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
-        run_ids(&on.two().ready_runs(&queues, limit).await.unwrap())
+        run_ids(&on.two().ready_runs(&queues, limit).await.unwrap().rows)
     };
     let ids = |at: &[usize]| at.iter().map(|at| runs[*at].id.clone()).collect::<Vec<_>>();
     assert_eq!(list(&["a"], 9).await, ids(&[1, 0]));
@@ -172,7 +172,7 @@ pub async fn ready_runs_of_queues_are_earliest_first(on: &dyn Fixture) {
 pub async fn ready_runs_of_all_queues_are_those_of_queues_named_after_their_tag(on: &dyn Fixture) {
     let runs = [ready("order.close", "order.close", 2), ready("special", "order.close", 1)];
     on.one().insert_runs(&runs).await.unwrap();
-    assert_eq!(run_ids(&on.two().ready_runs(&[], 9).await.unwrap()), [runs[0].id.clone()]);
+    assert_eq!(run_ids(&on.two().ready_runs(&[], 9).await.unwrap().rows), [runs[0].id.clone()]);
 }
 
 pub async fn a_leased_run_is_no_longer_ready(on: &dyn Fixture) {
@@ -180,7 +180,7 @@ pub async fn a_leased_run_is_no_longer_ready(on: &dyn Fixture) {
     on.one().insert_runs(std::slice::from_ref(&run)).await.unwrap();
     run.lease("worker", "token".to_owned(), PAST, PAST.plus_ms(1_000)).unwrap();
     assert_eq!(on.two().update_runs(std::slice::from_ref(&run)).await.unwrap(), [true]);
-    assert_eq!(on.one().ready_runs(&["a".to_owned()], 9).await.unwrap(), []);
+    assert_eq!(on.one().ready_runs(&["a".to_owned()], 9).await.unwrap().rows, []);
     let stored = on.one().run(&run.id).await.unwrap().unwrap();
     assert_eq!((stored.state, stored.holder.as_str(), stored.claim), (RunState::Leased, "worker", 2));
 }
@@ -280,7 +280,7 @@ pub async fn unreadable_rows_are_skipped_in_lists(store: &dyn Store, readable: (
     let runs = store.list_runs(&RunFilter::default(), &first(1)).await.unwrap();
     assert_eq!(runs, std::slice::from_ref(readable.1));
     for queues in [&[][..], &["q".to_owned()]] {
-        let heads = store.ready_runs(queues, 1).await.unwrap();
+        let heads = store.ready_runs(queues, 1).await.unwrap().rows;
         assert_eq!(heads, std::slice::from_ref(readable.1), "{queues:?}");
     }
 }

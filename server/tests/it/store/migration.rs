@@ -134,7 +134,7 @@ async fn is_migrated_without_loss(old: i64, content: &str) {
     }
     let all: Vec<u16> = (0..SHARDS).collect();
     assert_eq!(store.due_tasks(&all, Moment::NEVER, 10, Order::Earliest).await.unwrap().rows, tasks[..1]);
-    assert_eq!(store.ready_runs(&["q".to_owned()], 10).await.unwrap(), runs[..1]);
+    assert_eq!(store.ready_runs(&["q".to_owned()], 10).await.unwrap().rows, runs[..1]);
     assert_eq!(store.open_runs(&ids[0], None, 10).await.unwrap(), [runs[0].open()]);
     for run in &runs {
         let filter = RunFilter { tag: Some(run.tag.clone()), ..RunFilter::default() };

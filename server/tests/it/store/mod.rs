@@ -29,8 +29,12 @@ mod shared_updates;
 pub mod sqlite;
 mod sqlite_fire;
 pub mod sqlite_large;
+mod sqlite_turns;
 mod sqlite_writes;
 mod tasks;
+#[cfg(feature = "cluster")]
+mod turn_plans;
+mod turns;
 
 use std::sync::Arc;
 
@@ -161,6 +165,13 @@ on_every_store! {
         a_leased_run_is_no_longer_ready
         runs_without_a_queue_can_be_excluded
         queues_count_their_runs_by_state;
+    turns:
+        the_keys_of_all_queues_have_the_tag_of_their_queue
+        the_keys_of_named_queues_have_any_tag
+        many_keys_are_listed_in_pages
+        only_ready_runs_have_a_turn
+        the_runs_of_keys_are_earliest_first
+        a_full_answer_says_that_more_runs_are_ready;
     labels:
         tasks_are_listed_by_label_and_state
         tasks_are_listed_by_calendar

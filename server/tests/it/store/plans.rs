@@ -34,7 +34,7 @@ fn number(stats: &Document, name: &str) -> f64 {
     }
 }
 
-async fn assert_efficient(store: &MongoStore, command: Document, expected: f64, stage: &str) {
+pub async fn assert_efficient(store: &MongoStore, command: Document, expected: f64, stage: &str) {
     let (docs, returned, stats) = examined(store, command).await;
     let returned = if returned == 0.0 { written(&stats) } else { returned };
     assert!((returned - expected).abs() < 0.5, "{returned} of {expected} rows: {stats:#?}");
@@ -174,7 +174,7 @@ async fn waiting_runs_of_other_groups_are_not_read() {
 }
 
 /// Checks that a list returns `expected` rows and reads no other document, without a sort.
-async fn assert_lean(store: &MongoStore, command: Document, expected: u32) {
+pub async fn assert_lean(store: &MongoStore, command: Document, expected: u32) {
     let (docs, returned, stats) = examined(store, command.clone()).await;
     let [docs, returned] = [docs, returned].map(|count| count as u32);
     assert_eq!((docs, returned), (expected, expected), "{command}: {stats:#?}");

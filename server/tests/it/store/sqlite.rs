@@ -437,7 +437,11 @@ async fn each_statement_uses_its_own_index() {
     let expected = [
         ("due", "SEARCH tasks USING INDEX tasks_due (next_due_at<?)"),
         ("attention", "SEARCH runs USING INDEX runs_attention (attention_at<?)"),
-        ("ready in queue", "SEARCH runs USING INDEX runs_ready_in_queue (queue=?)"),
+        ("ready in queue", "SEARCH runs USING INDEX runs_ready_of_queue (queue=?)"),
+        ("next ready queue", "SEARCH runs USING INDEX runs_ready_of_queue (queue>?)"),
+        ("next ready tag", "SEARCH runs USING INDEX runs_ready_of_tag (queue=? AND tag>?)"),
+        ("ready of queue", "SEARCH runs USING INDEX runs_ready_of_queue (queue=?)"),
+        ("ready of tag", "SEARCH runs USING INDEX runs_ready_of_tag (queue=? AND tag=?)"),
         ("ready by tag", ALLOWED_SCANS[0]),
         ("open", "SEARCH runs USING INDEX runs_open_by_task (task_id=? AND id>?)"),
         ("queues", "SEARCH runs USING COVERING INDEX runs_open (state=?)"),
