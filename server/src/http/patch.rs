@@ -309,7 +309,7 @@ mod tests {
         let spec = TaskSpec { delay_ms: Some(5), dedup_key: Some("k".into()), ..spec::of(&base()) };
         let fields = serde_json::to_value(spec).unwrap();
         let fields = fields.as_object().unwrap();
-        assert_eq!(fields.len(), 20);
+        assert_eq!(fields.len(), 21);
         for (field, value) in fields {
             let patch = Map::from_iter([(field.clone(), value.clone())]);
             assert!(super::apply(base(), &patch, "UTC", NOW).is_ok(), "{field}");
