@@ -431,9 +431,9 @@ pub trait Store: Send + Sync {
     async fn held_in_group(&self, group: &WaitGroup, limit: u32) -> Result<Vec<OpenRun>>;
     /// Returns the number of runs that wait for slots of a key, at most `limit`. The cost grows with the number.
     async fn count_held(&self, key: &str, limit: u32) -> Result<u64>;
-    /// Takes up to `wanted` permits of a rate limit, as many as it has by the store's own clock ([`RateLimit::take`]), in
-    /// one atomic write. Permits of a lost answer stay taken: later runs wait longer.
-    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits>;
+    /// Takes up to `most` permits of a rate limit, as many as it has by the store's own clock, and none if it has fewer than
+    /// `least` ([`RateLimit::take`]), in one atomic write. Permits of a lost answer stay taken: later runs wait longer.
+    async fn take_permits(&self, limit: &RateLimit, least: u32, most: u32) -> Result<Permits>;
     /// Returns when a rate limit has its next permit. A moment in the past: it has one now.
     async fn next_permit(&self, limit: &RateLimit) -> Result<Moment>;
     /// Returns the matching runs, latest first. Pages end early as in

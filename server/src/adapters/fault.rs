@@ -275,8 +275,8 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.call("count_held", self.inner.count_held(key, limit)).await
     }
 
-    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
-        self.call("take_permits", self.inner.take_permits(limit, wanted)).await
+    async fn take_permits(&self, limit: &RateLimit, least: u32, most: u32) -> Result<Permits> {
+        self.call("take_permits", self.inner.take_permits(limit, least, most)).await
     }
 
     async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {

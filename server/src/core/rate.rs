@@ -122,7 +122,10 @@ pub struct RateLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permits {
     pub granted: u32,
-    /// Milliseconds until the limit has its next permit, by the clock of the store. 0: it has one now.
+    /// Permits that the limit has left.
+    pub free: u32,
+    /// Milliseconds until the limit has the least number of permits that the request needs, by the clock of the store. 0: it
+    /// has them now.
     pub wait_ms: i64,
 }
 
@@ -139,15 +142,32 @@ impl RateLimit {
         self.interval_us().saturating_mul(i64::from(self.burst.max(1)) - 1)
     }
 
-    /// Returns the TAT in microseconds after up to `wanted` permits at `now`, and the permits. A key without a TAT has 0.
-    pub fn take(&self, tat_us: i64, wanted: u32, now: Moment) -> (i64, Permits) {
-        let now_us = now.ms().saturating_mul(1_000);
-        let tat_us = tat_us.max(now_us);
-        let room_us = now_us.saturating_add(self.tolerance_us()) - tat_us;
+    /// Returns the TAT in microseconds after a request at `now`, and the answer. The request gets at most `most` permits, and
+    /// none if fewer than `least` are free. A key without a TAT has 0.
+    pub fn take(&self, tat_us: i64, least: u32, most: u32, now: Moment) -> (i64, Permits) {
+        let free = self.free(tat_us, now);
+        let granted = if free < least { 0 } else { free.min(most) };
+        let tat_us = tat_us.max(now_us(now)).saturating_add(self.permits_us(granted));
+        (tat_us, self.answer(granted, tat_us, least, now))
+    }
+
+    /// Returns the answer to a request that has left the TAT in microseconds at `tat_us`.
+    pub fn answer(&self, granted: u32, tat_us: i64, least: u32, now: Moment) -> Permits {
+        let last_us = tat_us.saturating_add(self.permits_us(least.saturating_sub(1)));
+        Permits { granted, free: self.free(tat_us, now), wait_ms: self.next_at(last_us).since(now).max(0) }
+    }
+
+    /// Returns the number of permits that the limit has at `now`.
+    fn free(&self, tat_us: i64, now: Moment) -> u32 {
+        let now_us = now_us(now);
+        let room_us = now_us.saturating_add(self.tolerance_us()) - tat_us.max(now_us);
         let free = if room_us < 0 { 0 } else { room_us / self.interval_us() + 1 };
-        let granted = free.min(i64::from(wanted));
-        let tat_us = tat_us.saturating_add(self.interval_us().saturating_mul(granted));
-        (tat_us, Permits { granted: granted as u32, wait_ms: self.next_at(tat_us).since(now).max(0) })
+        u32::try_from(free).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the time of permits in microseconds.
+    fn permits_us(&self, permits: u32) -> i64 {
+        self.interval_us().saturating_mul(i64::from(permits))
     }
 
     /// Returns when the limit has its next permit, by its TAT in microseconds.
@@ -155,6 +175,10 @@ impl RateLimit {
         let at_us = tat_us.saturating_sub(self.tolerance_us());
         Moment::from_ms(at_us.div_euclid(1_000) + i64::from(at_us.rem_euclid(1_000) > 0))
     }
+}
+
+fn now_us(now: Moment) -> i64 {
+    now.ms().saturating_mul(1_000)
 }
 
 #[cfg(test)]

@@ -329,9 +329,9 @@ impl Store for Broken {
         Ok(in_use)
     }
 
-    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
-        let permits = self.inner.take_permits(limit, wanted).await?;
-        let granted = if self.defect == Defect::ExceedsARate { wanted } else { permits.granted };
+    async fn take_permits(&self, limit: &RateLimit, least: u32, most: u32) -> Result<Permits> {
+        let permits = self.inner.take_permits(limit, least, most).await?;
+        let granted = if self.defect == Defect::ExceedsARate { most } else { permits.granted };
         Ok(Permits { granted, ..permits })
     }
 

@@ -186,8 +186,8 @@ impl Store for WitnessStore {
         self.inner.slots_in_use(keys).await
     }
 
-    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
-        let permits = self.inner.take_permits(limit, wanted).await?;
+    async fn take_permits(&self, limit: &RateLimit, least: u32, most: u32) -> Result<Permits> {
+        let permits = self.inner.take_permits(limit, least, most).await?;
         self.checker.permits_taken(limit, permits.granted);
         Ok(permits)
     }

@@ -46,10 +46,10 @@ impl Ledger {
     }
 
     /// Takes permits of a rate limit.
-    pub fn take_permits(&mut self, limit: &RateLimit, wanted: u32, now: Moment) -> Permits {
+    pub fn take_permits(&mut self, limit: &RateLimit, least: u32, most: u32, now: Moment) -> Permits {
         let tat_us = self.rates.entry(limit.key.clone()).or_default();
         let permits;
-        (*tat_us, permits) = limit.take(*tat_us, wanted, now);
+        (*tat_us, permits) = limit.take(*tat_us, least, most, now);
         permits
     }
 

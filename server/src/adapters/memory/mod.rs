@@ -185,9 +185,9 @@ impl Store for MemoryStore {
         Ok(self.ledger().held_in_group(group, limit))
     }
 
-    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+    async fn take_permits(&self, limit: &RateLimit, least: u32, most: u32) -> Result<Permits> {
         let now = self.clock.now();
-        Ok(self.ledger().take_permits(limit, wanted, now))
+        Ok(self.ledger().take_permits(limit, least, most, now))
     }
 
     async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {

@@ -333,8 +333,8 @@ impl Store for MongoStore {
         slots::in_use(self.ready().await?, keys).await
     }
 
-    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
-        rates::take(self.ready().await?, limit, wanted).await
+    async fn take_permits(&self, limit: &RateLimit, least: u32, most: u32) -> Result<Permits> {
+        rates::take(self.ready().await?, limit, least, most).await
     }
 
     async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {

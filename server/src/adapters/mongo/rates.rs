@@ -24,14 +24,13 @@ struct Row {
 }
 
 /// Takes permits of a rate limit, in one update with MongoDB's clock.
-pub async fn take(ledger: &Ledger, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+pub async fn take(ledger: &Ledger, limit: &RateLimit, least: u32, most: u32) -> Result<Permits> {
     let rows = ledger.counters.clone_with_type::<Row>();
-    let update = rows.find_one_and_update(doc! { "_id": id(&limit.key) }, taken(limit, wanted));
+    let update = rows.find_one_and_update(doc! { "_id": id(&limit.key) }, taken(limit, least, most));
     let update = update.upsert(true).return_document(ReturnDocument::After);
     let row =
         bounded(update.into_future()).await?.ok_or_else(|| corrupt("no rate limit after its upsert"))?;
-    let wait_ms = limit.next_at(row.tat_us).since(moment(row.taken_at)).max(0);
-    Ok(Permits { granted: row.granted as u32, wait_ms })
+    Ok(limit.answer(row.granted as u32, row.tat_us, least, moment(row.taken_at)))
 }
 
 /// Returns when a rate limit has its next permit.
@@ -46,12 +45,14 @@ fn id(key: &str) -> String {
 }
 
 /// Returns the stages of [`RateLimit::take`].
-fn taken(limit: &RateLimit, wanted: u32) -> Vec<Document> {
+fn taken(limit: &RateLimit, least: u32, most: u32) -> Vec<Document> {
     let interval = limit.interval_us();
     let now = doc! { "$multiply": [{ "$toLong": "$$NOW" }, 1_000_i64] };
     let room = doc! { "$subtract": [{ "$add": [&now, limit.tolerance_us()] }, "$tat_us"] };
     let free = doc! { "$add": [1, { "$floor": { "$divide": [room, interval] } }] };
-    let granted = doc! { "$max": [0, { "$min": [i64::from(wanted), free] }] };
+    let free = doc! { "$max": [0, free] };
+    let has_least = doc! { "$gte": [&free, i64::from(least)] };
+    let granted = doc! { "$cond": [has_least, { "$min": [i64::from(most), free] }, 0] };
     let expire_ms = doc! { "$divide": [{ "$add": ["$tat_us", KEPT_US] }, 1_000] };
     vec![
         doc! { "$set": { "tat_us": { "$max": [{ "$ifNull": ["$tat_us", 0_i64] }, now] } } },

@@ -401,9 +401,9 @@ impl Store for SqliteStore {
         self.engine.read(move |db| slots::count_held(db, &key, limit)).await
     }
 
-    async fn take_permits(&self, limit: &RateLimit, wanted: u32) -> Result<Permits> {
+    async fn take_permits(&self, limit: &RateLimit, least: u32, most: u32) -> Result<Permits> {
         let (limit, clock) = (limit.clone(), Arc::clone(&self.clock));
-        self.writer.write(move |db| rates::take(db, &limit, wanted, clock.now())).await
+        self.writer.write(move |db| rates::take(db, &limit, least, most, clock.now())).await
     }
 
     async fn next_permit(&self, limit: &RateLimit) -> Result<Moment> {

@@ -12,9 +12,9 @@ pub const PUT: &str = "INSERT INTO rates (key, tat_us) VALUES (?1, ?2)
 pub const EXPIRE: &str = "DELETE FROM rates WHERE tat_us < ?1";
 
 /// Takes permits of a rate limit, in the transaction of the caller.
-pub fn take(db: &Connection, limit: &RateLimit, wanted: u32, now: Moment) -> Result<Permits> {
+pub fn take(db: &Connection, limit: &RateLimit, least: u32, most: u32, now: Moment) -> Result<Permits> {
     let before = tat_us(db, &limit.key)?;
-    let (after, permits) = limit.take(before, wanted, now);
+    let (after, permits) = limit.take(before, least, most, now);
     if permits.granted > 0 {
         db.prepare_cached(PUT)?.execute(params![limit.key, after])?;
     }

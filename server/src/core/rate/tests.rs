@@ -12,7 +12,7 @@ fn limit(text: &str, burst: u32) -> RateLimit {
 fn grants(limit: &RateLimit, at: &[i64]) -> Vec<u32> {
     let mut tat_us = 0;
     let take = |ms: &i64| {
-        let (next, permits) = limit.take(tat_us, 1, Moment::from_ms(*ms));
+        let (next, permits) = limit.take(tat_us, 1, 1, Moment::from_ms(*ms));
         tat_us = next;
         permits.granted
     };
@@ -40,7 +40,7 @@ fn the_limit_of_any_period_is_never_exceeded() {
         let limit = limit(text, burst);
         let (mut tat_us, mut starts) = (0, Vec::new());
         for ms in 1_000..20_000 {
-            let (next, permits) = limit.take(tat_us, 5, Moment::from_ms(ms));
+            let (next, permits) = limit.take(tat_us, 1, 5, Moment::from_ms(ms));
             tat_us = next;
             starts.extend((0..permits.granted).map(|_| ms));
         }
@@ -55,13 +55,27 @@ fn the_limit_of_any_period_is_never_exceeded() {
 #[test]
 fn several_permits_are_granted_at_once_and_the_next_moment_is_known() {
     let limit = limit("10/1s", 4);
-    let (tat_us, permits) = limit.take(0, 3, Moment::from_ms(1_000));
-    assert_eq!((tat_us, permits), (1_300_000, Permits { granted: 3, wait_ms: 0 }));
-    let (tat_us, permits) = limit.take(tat_us, 3, Moment::from_ms(1_000));
-    assert_eq!((tat_us, permits), (1_400_000, Permits { granted: 1, wait_ms: 100 }));
-    assert_eq!(limit.take(tat_us, 0, Moment::from_ms(1_000)), (tat_us, Permits { granted: 0, ..permits }));
-    assert_eq!(limit.take(tat_us, 9, Moment::from_ms(1_099)), (tat_us, Permits { granted: 0, wait_ms: 1 }));
+    let answer = |granted, free, wait_ms| Permits { granted, free, wait_ms };
+    let (tat_us, permits) = limit.take(0, 1, 3, Moment::from_ms(1_000));
+    assert_eq!((tat_us, permits), (1_300_000, answer(3, 1, 0)));
+    let (tat_us, permits) = limit.take(tat_us, 1, 3, Moment::from_ms(1_000));
+    assert_eq!((tat_us, permits), (1_400_000, answer(1, 0, 100)));
+    assert_eq!(limit.take(tat_us, 1, 0, Moment::from_ms(1_000)), (tat_us, answer(0, 0, 100)));
+    assert_eq!(limit.take(tat_us, 1, 9, Moment::from_ms(1_099)), (tat_us, answer(0, 0, 1)));
     assert_eq!(limit.next_at(1_300_001), Moment::from_ms(1_001), "rounded up");
+}
+
+#[test]
+fn a_request_gets_its_least_number_of_permits_or_none() {
+    let limit = limit("10/1s", 4);
+    let now = Moment::from_ms(1_000);
+    let (tat_us, _) = limit.take(0, 2, 2, now);
+    let refused = Permits { granted: 0, free: 2, wait_ms: 100 };
+    assert_eq!(limit.take(tat_us, 3, 3, now), (tat_us, refused), "a refusal takes nothing");
+    assert_eq!(limit.take(tat_us, 4, 4, now).1.wait_ms, 200);
+    let later = now.plus_ms(refused.wait_ms);
+    assert_eq!(limit.take(tat_us, 3, 3, later).1, Permits { granted: 3, free: 0, wait_ms: 300 });
+    assert_eq!(limit.take(0, 5, 5, now).1.granted, 0, "more than the burst never fits");
 }
 
 #[test]

@@ -55,7 +55,7 @@ async fn take(node: &Node, rate: &RateLimit, wanted: u32) -> Result<u32> {
         return Ok(0);
     }
     crate::failpoint!("admit::before_permits");
-    let permits = node.store.take_permits(rate, wanted).await?;
+    let permits = node.store.take_permits(rate, 1, wanted).await?;
     crate::failpoint!("admit::permits_taken");
     // The clocks of the node and of the store differ, but not their lengths of time.
     node.rate_times.note(rate, node.latest_now().plus_ms(permits.wait_ms));

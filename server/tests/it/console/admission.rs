@@ -90,7 +90,7 @@ async fn a_run_that_waits_for_a_rate_limit_names_the_limit_and_its_next_start() 
         server.store.insert_runs(&[waiting.clone()]).await.unwrap();
         let run = format!("/console/runs/{}", waiting.id);
         browser.get(&run).await.has("The run starts within a second.");
-        server.store.take_permits(&waiting.rate_limit().unwrap(), 1).await.unwrap();
+        server.store.take_permits(&waiting.rate_limit().unwrap(), 1, 1).await.unwrap();
         let shown = browser.get(&run).await;
         shown.has(&format!("waits for its turn within a rate limit: {words}. The next run starts at "));
         let shown = browser.get(&page).await;

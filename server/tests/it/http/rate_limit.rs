@@ -79,7 +79,7 @@ async fn a_run_and_its_task_say_when_the_next_run_starts() {
         let shown = async || server.get(&format!("/v1/runs/{}", waiting.id)).await.1["waits_for"].clone();
         assert_eq!(shown().await, json!("its admission"));
         let limit = waiting.rate_limit().unwrap();
-        assert_eq!(server.store.take_permits(&limit, 1).await.unwrap().wait_ms, 30_000);
+        assert_eq!(server.store.take_permits(&limit, 1, 1).await.unwrap().wait_ms, 30_000);
         let next_at = server.store.next_permit(&limit).await.unwrap();
         let at = serde_json::to_value(taskcenter_server::wire::timestamp(next_at)).unwrap();
         let what = format!(

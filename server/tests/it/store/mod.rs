@@ -116,6 +116,7 @@ on_every_store! {
         runs_that_wait_for_the_end_of_a_hold_are_a_group;
     rates:
         permits_are_granted_up_to_the_burst
+        a_request_for_several_permits_gets_all_or_none
         a_permit_is_granted_again_after_the_interval
         concurrent_calls_never_exceed_a_rate
         an_unused_rate_limit_is_pruned;
