@@ -49,7 +49,7 @@ pub use operations::{
     OperationList, OperationPreview, OperationResource, OperationSelection,
 };
 pub use overlap::{Overlap, OverlapKeep, OverlapPolicy};
-pub use problem::Problem;
+pub use problem::{Problem, ProblemQuota};
 pub use queues::{LimitUse, QueueList, QueueResource, Stat, TagStat};
 pub use rate::{OnExcess, Rate};
 pub use revisions::{TaskRevision, TaskRevisionList};

@@ -25,4 +25,19 @@ pub struct Problem {
     /// Live task that has the deduplication key. Only with the code `duplicate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
+    /// Quota of the token that refuses the request. Only with the codes `too_many_live_tasks` and `too_many_creates`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<ProblemQuota>,
+}
+
+/// Quota of a token that refuses a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProblemQuota {
+    /// Name of the quota, as in the token: `max_live_tasks` or `max_creates_per_sec`.
+    pub name: String,
+    /// Limit of the quota.
+    pub limit: u32,
+    /// How much of the limit is used: live tasks of the token, or creates in the last second.
+    pub used: u32,
 }

@@ -23,6 +23,15 @@ pub struct NewToken {
     /// When the token expires; it must be in the future. Default: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Maximum number of active and paused tasks that the token has created. Bounds: 1 to 100,000. Default: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
+    pub max_live_tasks: Option<u32>,
+    /// Maximum number of tasks that the token creates per second. A list of tasks may not be longer. Bounds: 1 to 100,000.
+    /// Default: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
+    pub max_creates_per_sec: Option<u32>,
 }
 
 /// An access token, without its secret text.
@@ -45,6 +54,12 @@ pub struct TokenResource {
     pub expires_at: Option<Timestamp>,
     /// Whether the token has expired.
     pub expired: bool,
+    /// Maximum number of active and paused tasks that the token has created; absent: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_live_tasks: Option<u32>,
+    /// Maximum number of tasks that the token creates per second; absent: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_creates_per_sec: Option<u32>,
 }
 
 /// Answer of `POST /v1/tokens`: the new token with its secret text.

@@ -21,6 +21,7 @@ the first token with `taskcenter token draw`.
 Examples:
   taskcenter token add ci --scope task:write
   taskcenter token add shop --scope run:pull --tag order.close --expires-in 90d
+  taskcenter token add import --scope task:write --max-live-tasks 10000 --max-creates-per-sec 100
   taskcenter token list
   taskcenter token revoke 5f0c1d2e3a4b5c6d
   taskcenter token draw";
@@ -60,12 +61,19 @@ pub struct Add {
     tags: Vec<String>,
     #[command(flatten)]
     expiry: Expiry,
+    /// Maximum number of active and paused tasks that the token has created, 1 to 100000. Default: unlimited.
+    #[arg(long, value_name = "NUMBER")]
+    max_live_tasks: Option<u32>,
+    /// Maximum number of tasks that the token creates per second, 1 to 100000. Default: unlimited.
+    #[arg(long, value_name = "NUMBER")]
+    max_creates_per_sec: Option<u32>,
 }
 
 impl Add {
     fn new_token(self) -> NewToken {
         let expires_at = self.expiry.at();
-        NewToken { name: self.name, scopes: self.scopes, tags: self.tags, expires_at }
+        let Self { name, scopes, tags, max_live_tasks, max_creates_per_sec, .. } = self;
+        NewToken { name, scopes, tags, expires_at, max_live_tasks, max_creates_per_sec }
     }
 }
 
@@ -119,6 +127,7 @@ async fn list(client: &Client) -> Result<(), Failure> {
         Column::text("NAME"),
         Column::text("SCOPES"),
         Column::text("TAGS"),
+        Column::text("QUOTAS").optional(),
         Column::fixed("CREATED").optional(),
         Column::fixed("EXPIRES"),
     ];
@@ -132,9 +141,17 @@ fn row(screen: Screen, token: &TokenResource) -> Vec<String> {
         table::truncate(&token.name),
         token.scopes.join(" "),
         if token.tags.is_empty() { "all".to_owned() } else { table::truncate(&token.tags.join(" ")) },
+        table::or_dash(quotas(token)),
         screen.format_instant(token.created_at, now),
         table::or_dash(token.expires_at.map(|end| screen.format_instant(end, now))),
     ]
+}
+
+fn quotas(token: &TokenResource) -> Option<String> {
+    let live = token.max_live_tasks.map(|max| format!("{max} live"));
+    let creates = token.max_creates_per_sec.map(|max| format!("{max}/s"));
+    let quotas: Vec<String> = live.into_iter().chain(creates).collect();
+    (!quotas.is_empty()).then(|| quotas.join(", "))
 }
 
 async fn revoke(client: &Client, id: &str) -> Result<(), Failure> {

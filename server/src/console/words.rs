@@ -227,6 +227,7 @@ words! {
     user_new, user_remove, user_remove_effect, user_remove_leaves,
     limit_used, limit_waiting, limits, limits_hint, done_held, done_released, hold_by, hold_create, hold_effect, hold_ends_at, hold_leaves, hold_length, hold_length_hint, hold_name_hint,
     hold_new, hold_no_end, hold_reason_hint, hold_release, hold_release_effect, hold_release_leaves, hold_scope, hold_unknown_scope,
+    quota_creates, quota_creates_hint, quota_live_tasks, quota_live_tasks_hint, quota_of_creates, quota_of_live_tasks, quotas, quotas_none,
     hold_until, hold_waits_queue, hold_waits_tag, holds, holds_hint, holds_none, on_hold,
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
+use super::quota::InvalidQuota;
 use super::tag::{self, InvalidTag};
 
 /// Largest number of tags of a token. A listing needs one store query per tag.
@@ -32,6 +33,9 @@ pub enum InvalidToken {
     /// The token would already have expired.
     #[error("expires_at should be in the future")]
     Expired,
+    /// A number of a quota is out of bounds.
+    #[error(transparent)]
+    Quota(#[from] InvalidQuota),
 }
 
 impl InvalidToken {
@@ -42,6 +46,7 @@ impl InvalidToken {
             Self::NoScope => "scopes",
             Self::TooManyTags | Self::Tag(_) | Self::LimitedAdmin => "tags",
             Self::Expired => "expires_at",
+            Self::Quota(invalid) => invalid.field,
         }
     }
 }

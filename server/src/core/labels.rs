@@ -82,6 +82,11 @@ pub fn calendar_text(name: &str) -> String {
     format!("calendar:{name}")
 }
 
+/// Returns the text by which a store finds the tasks that the quota of a token counts. It has no `=`, so it is no label.
+pub fn token_text(id: &str) -> String {
+    format!("token:{id}")
+}
+
 /// Returns the labels of texts. A text without `=` is skipped.
 pub fn parse(texts: &[String]) -> Labels {
     let pairs = texts.iter().filter_map(|text| text.split_once('='));

@@ -233,6 +233,7 @@ mod tests {
             stands_for: None,
             write_id: None,
             created_by: None,
+            quota_token: None,
             revised: None,
         }
     }

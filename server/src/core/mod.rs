@@ -26,6 +26,7 @@ pub mod next_moments;
 pub mod operation;
 pub mod overlap;
 pub mod payload_patch;
+pub mod quota;
 pub mod rate;
 pub mod replan;
 pub mod retry;

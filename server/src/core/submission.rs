@@ -161,6 +161,7 @@ impl Submission {
             stands_for: None,
             write_id: None,
             created_by: None,
+            quota_token: None,
             revised: None,
         };
         let first = task.first_due();

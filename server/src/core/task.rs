@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::headers::Headers;
-use super::labels::{self, Labels, calendar_text};
+use super::labels::{self, Labels, calendar_text, token_text};
 use super::retry::RetryPolicy;
 use super::revision::Revised;
 use super::schedule::Rule;
@@ -65,6 +65,8 @@ pub enum TaskState {
 
 impl TaskState {
     pub const ALL: [Self; 4] = [Self::Active, Self::Paused, Self::Finished, Self::Cancelled];
+    /// States of a live task.
+    pub const LIVE: [Self; 2] = [Self::Active, Self::Paused];
 
     /// Returns the state as the API and the stores spell it.
     pub const fn as_str(self) -> &'static str {
@@ -167,6 +169,9 @@ pub struct Task {
     /// Name of the caller that created the task. `None`: an earlier release has created it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
+    /// Id of the token whose quota of live tasks counts this task. `None`: no quota counts the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_token: Option<String>,
     /// The edit that began the current definition. `None`: the definition is the first one, or an earlier
     /// release edited the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,11 +200,13 @@ impl Task {
         self.schedule.rule_within(self.timing.calendars.as_deref())
     }
 
-    /// Returns the texts by which a store finds the task in an index: its labels and its calendars.
+    /// Returns the texts by which a store finds the task in an index: its labels, its calendars, and the token whose
+    /// quota counts the task.
     pub fn index_texts(&self) -> Vec<String> {
         let calendars = self.timing.calendars.iter().flat_map(|calendars| calendars.all());
         let calendars = calendars.map(|calendar| calendar_text(&calendar.name));
-        labels::texts(&self.labels).into_iter().chain(calendars).collect()
+        let token = self.quota_token.as_deref().map(token_text);
+        labels::texts(&self.labels).into_iter().chain(calendars).chain(token).collect()
     }
 
     /// Returns the moment after `due`, after a total of `fired` fires.
@@ -283,6 +290,7 @@ impl Task {
             data: String::new(),
             headers: Headers::new(),
             labels: Labels::new(),
+            quota_token: None,
             stands_for: Some(holder),
             ..self.tombstone(true)
         }

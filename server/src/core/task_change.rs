@@ -152,6 +152,7 @@ fn redefine(
         stands_for: _,
         write_id: _,
         created_by: _,
+        quota_token: _,
         revised: _,
         // Replaced by every edit.
         name,

@@ -2,6 +2,7 @@
 
 mod activity;
 mod queue_rates;
+mod quotas;
 mod runs;
 
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ use prometheus_client::registry::Registry;
 use self::activity::Activity;
 pub use self::activity::{CLASSES, LATENESS_MS, LastHour, Lateness, Minute, Stage};
 use self::queue_rates::QueueRates;
+use self::quotas::QuotaMetrics;
 use self::runs::RunMetrics;
 use crate::core::{Moment, Run};
 use crate::ports::{BacklogRow, QueueRow};
@@ -83,6 +85,7 @@ pub struct Metrics {
     publish_errors: Count,
     rescued: Count,
     submitted: Count,
+    quotas: QuotaMetrics,
     pruned: Count,
     http_requests: Family<ByAnswer, Count>,
     http_duration: Family<ByRoute, Histogram>,
@@ -127,6 +130,7 @@ impl Metrics {
             publish_errors: Count::default(),
             rescued: Count::default(),
             submitted: Count::default(),
+            quotas: QuotaMetrics::default(),
             pruned: Count::default(),
             http_requests: Family::default(),
             http_duration: Family::new_with_constructor(|| Histogram::new(HTTP_SEC)),
@@ -148,6 +152,7 @@ impl Metrics {
         };
         metrics.register_engine();
         metrics.runs.register(&mut metrics.registry);
+        metrics.quotas.register(&mut metrics.registry);
         metrics.register_backlog();
         metrics.register_http();
         metrics
@@ -246,6 +251,11 @@ impl Metrics {
     /// Counts a task that was created.
     pub fn submitted(&self) {
         self.submitted.inc();
+    }
+
+    /// Counts a request to create tasks that a quota has refused.
+    pub fn quota_refused(&self, quota: &'static str) {
+        self.quotas.refused(quota);
     }
 
     /// Counts ended rows that were removed.

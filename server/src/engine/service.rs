@@ -2,7 +2,7 @@
 //!
 //! The files of this module: `submit` creates tasks, `task_commands` changes them, `trigger` fires
 //! them by hand, `run_commands` changes runs, `worker_commands` serves workers, `run_logs` has the logs of runs, and `queries` reads.
-//! `permissions` checks the caller's rights.
+//! `permissions` checks the caller's rights, and `quotas` how much the caller may create.
 
 mod access;
 mod alerts;
@@ -36,6 +36,7 @@ mod operation_steps;
 mod operations;
 mod permissions;
 mod queries;
+mod quotas;
 mod recent_counts;
 mod record_kind;
 mod records;
@@ -100,6 +101,7 @@ pub use nodes::{Listing, WorkerRow};
 pub use open_runs::MAX_OPEN_RUNS;
 pub use operation_steps::{RunningOperation, Step};
 pub use operations::{MAX_OPERATIONS, MAX_RUNNING_OPERATIONS, PatchDefinition};
+use quotas::Quotas;
 use recent_counts::RecentCounts;
 pub use recent_counts::Summary;
 pub use record_kind::RecordKind;
@@ -142,6 +144,7 @@ struct Shared {
     login_attempts: Arc<LoginAttempts>,
     recent_counts: Arc<RecentCounts>,
     audit_quota: Arc<AuditQuota>,
+    quotas: Arc<Quotas>,
     lease_clock: Arc<dyn Clock>,
     patch_definition: Option<PatchDefinition>,
     alerting: Arc<Alerting>,
@@ -191,6 +194,7 @@ impl Service {
             login_attempts,
             recent_counts: Arc::default(),
             audit_quota: Arc::default(),
+            quotas: Arc::default(),
             lease_clock,
             patch_definition: None,
             alerting: Arc::default(),

@@ -15,7 +15,8 @@ use taskcenter_client::resources::Problem;
 use taskcenter_client::wire::ErrorReply;
 
 use super::error_code::Code;
-use super::rules;
+use super::{quota, rules};
+use crate::core::quota::QuotaExceeded;
 use crate::core::submission::InvalidSubmission;
 use crate::engine::service::{Denied, PortError, ServiceError};
 
@@ -162,6 +163,7 @@ impl ApiError {
             Self::Service(ServiceError::Calendar(invalid)) => Some(invalid.field.clone()),
             Self::Service(ServiceError::Silence(invalid)) => Some(invalid.field.to_owned()),
             Self::Service(ServiceError::Hold(invalid)) => Some(invalid.field.to_owned()),
+            Self::Service(ServiceError::Quota(QuotaExceeded::List { .. })) => Some("tasks".to_owned()),
             _ => None,
         }
     }
@@ -170,6 +172,13 @@ impl ApiError {
     fn key_holder(&self) -> Option<String> {
         match self {
             Self::Service(ServiceError::KeyHeld(id)) => Some(id.to_string()),
+            _ => None,
+        }
+    }
+
+    fn exceeded_quota(&self) -> Option<&QuotaExceeded> {
+        match self {
+            Self::Service(ServiceError::Quota(exceeded)) => Some(exceeded),
             _ => None,
         }
     }
@@ -184,6 +193,7 @@ impl ApiError {
             code: code.as_str().to_owned(),
             field: self.invalid_field(),
             task_id: self.key_holder(),
+            quota: self.exceeded_quota().and_then(quota::problem),
         }
     }
 
@@ -213,6 +223,7 @@ impl ApiError {
         match self {
             Self::TooManyRequests { retry_after_sec }
             | Self::Service(ServiceError::TooManyAttempts { retry_after_sec }) => Some(*retry_after_sec),
+            Self::Service(ServiceError::Quota(exceeded)) => exceeded.retry_after_sec(),
             _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
         }
     }

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use crate::core::quota::QuotaExceeded;
 use crate::engine::service::{PortError, ServiceError};
 
 /// Defines the codes of errors with their statuses. `docs/api.md` lists the same table.
@@ -41,11 +42,13 @@ codes! {
     RunState => "run_state" CONFLICT,
     Stale => "stale" CONFLICT,
     TaskOver => "task_over" CONFLICT,
+    TooManyLiveTasks => "too_many_live_tasks" CONFLICT,
     TooManyOperations => "too_many_operations" CONFLICT,
     RevisionMoved => "revision_moved" PRECONDITION_FAILED,
     BodyTooLarge => "body_too_large" PAYLOAD_TOO_LARGE,
     KeyReused => "idempotency_key_reused" UNPROCESSABLE_ENTITY,
     IfMatchRequired => "if_match_required" PRECONDITION_REQUIRED,
+    TooManyCreates => "too_many_creates" TOO_MANY_REQUESTS,
     TooManyRequests => "too_many_requests" TOO_MANY_REQUESTS,
     Internal => "internal" INTERNAL_SERVER_ERROR,
     StoreUnavailable => "store_unavailable" SERVICE_UNAVAILABLE,
@@ -66,7 +69,10 @@ impl Code {
             | ServiceError::Calendar(_)
             | ServiceError::TooManySilences
             | ServiceError::Hold(_)
+            | ServiceError::Quota(QuotaExceeded::List { .. })
             | ServiceError::TooManyHolds => Self::InvalidField,
+            ServiceError::Quota(QuotaExceeded::LiveTasks { .. }) => Self::TooManyLiveTasks,
+            ServiceError::Quota(QuotaExceeded::Creates { .. }) => Self::TooManyCreates,
             ServiceError::TooManyOperations => Self::TooManyOperations,
             ServiceError::Forbidden(_) => Self::Forbidden,
             ServiceError::NotFound => Self::NotFound,

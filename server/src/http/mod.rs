@@ -38,6 +38,7 @@ mod peers;
 mod probes;
 mod query;
 mod queues;
+mod quota;
 mod rate;
 mod rate_limit;
 mod request_info;

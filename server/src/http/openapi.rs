@@ -5,7 +5,7 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
-use taskcenter_client::resources::Problem;
+use taskcenter_client::resources::{Problem, ProblemQuota};
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, ResponseBuilder};
@@ -57,7 +57,7 @@ const VIEWER: [(&str, &str, &str); 4] = [
         (name = "users", description = "Users of the legacy APIs."),
         (name = "document", description = "This document.")
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, ProblemQuota))
 )]
 struct Api;
 

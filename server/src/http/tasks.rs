@@ -101,7 +101,9 @@ pub enum CreateTasksReply {
             description = "One task: a live task with this name and `dedup_key` exists. A list: one result for each task."),
         (status = 404, description = "`not_found`: a repeated request whose task has been deleted."),
         (status = 409, description = "`duplicate`: with `on_conflict` `reject`, a live task with this name and \
-            `dedup_key` exists. `task_id` names it."),
+            `dedup_key` exists. `task_id` names it. `too_many_live_tasks`: the quota of the token has not enough places; \
+            nothing was created."),
+        (status = 429, description = "`too_many_creates`: the token creates too many tasks per second; nothing was created."),
         (status = 422, description = "`idempotency_key_reused`: the key belongs to another request."),
     ))]
 pub async fn create(

@@ -8,6 +8,7 @@ use taskcenter_client::resources::{IssuedToken, NewToken, TokenList, TokenResour
 use super::decode::Body;
 use super::error::ApiError;
 use super::query::Segment;
+use super::quota;
 use crate::core::Moment;
 use crate::core::access::{Grant, InvalidToken, MAX_TAGS, Scope};
 use crate::engine::service::{Service, ServiceError, Token};
@@ -20,8 +21,9 @@ use crate::wire;
     request_body = NewToken,
     responses((status = 201, body = IssuedToken, description = "The new token.")))]
 pub async fn issue(service: Service, Body(new): Body<NewToken>) -> Result<Response, ApiError> {
+    let quota = quota::of_token(&new);
     let (name, grant) = read(new)?;
-    let (token, text) = service.issue_token(&name, grant).await?;
+    let (token, text) = service.issue_token(&name, grant, quota).await?;
     let issued = IssuedToken { about: shown(token, service.now()), token: text };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(issued)).into_response())
 }
@@ -50,6 +52,8 @@ fn shown(token: Token, now: Moment) -> TokenResource {
         tags: token.grant.tags,
         created_at: wire::timestamp(token.created_at),
         expires_at: token.grant.expires_at.map(wire::timestamp),
+        max_live_tasks: token.quota.max_live_tasks,
+        max_creates_per_sec: token.quota.max_creates_per_sec,
     }
 }
 

@@ -11,6 +11,7 @@ mod program;
 mod readme;
 mod run_log;
 mod terminal;
+mod tokens;
 mod users;
 mod worker;
 

@@ -58,6 +58,8 @@ pub enum Defect {
     ForgetsHeldRuns,
     /// The store gives every permit of a rate limit that a node asks for.
     ExceedsARate,
+    /// The record of a request with an idempotency key is found only by the insert of the same request.
+    ForgetsARequest,
     /// A slot is given to several runs.
     SharesASlot,
     /// A fire in one write does not advance its task.
@@ -407,6 +409,9 @@ impl Store for Broken {
     }
 
     async fn idempotency_record(&self, key: &str) -> Result<Option<IdempotencyRecord>> {
+        if self.defect == Defect::ForgetsARequest {
+            return Ok(None);
+        }
         self.inner.idempotency_record(key).await
     }
 

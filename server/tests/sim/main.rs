@@ -237,6 +237,11 @@ fn an_exceeded_rate_limit_is_caught() {
 }
 
 #[test]
+fn a_forgotten_request_is_caught() {
+    assert_caught(Defect::ForgetsARequest, &["a quota refused a request that has an answer"]);
+}
+
+#[test]
 fn a_slot_of_two_runs_is_caught() {
     assert_caught(Defect::SharesASlot, &["two admitted runs of a task"]);
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskcenter_server::core::access::Grant;
+use taskcenter_server::core::quota::Quota;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::timing::Timing;
 use taskcenter_server::core::{Run, RunState, Task, TaskId};
 use taskcenter_server::engine::service::{
-    Changed, Confirmation, IdempotencyKey, Result, ServiceError, definition,
+    Caller, Changed, Confirmation, IdempotencyKey, Result, Service, ServiceError, definition,
 };
 use taskcenter_server::ports::{Page, RunFilter, RunPage, TaskFilter};
 
-use super::checker::Kind;
+use super::checker::{Kind, QUOTA};
 use super::random_input::{self, one_in};
 use super::time::sleep_ms;
 use super::world::{Running, World};
@@ -40,11 +42,26 @@ pub async fn call<T>(node: &Running, request: impl Future<Output = T>) -> Option
     }
 }
 
+/// Returns the commands for the holder of a token with quotas.
+fn holder(node: &Running) -> Service {
+    let quota = Quota { max_live_tasks: Some(QUOTA), max_creates_per_sec: Some(5) };
+    let (id, grant) = ("quota".to_owned(), Grant::everything());
+    node.service.for_caller(Caller { id, grant, quota, ..Caller::anonymous() })
+}
+
 struct User {
     world: Arc<World>,
     rng: fastrand::Rng,
     known: Vec<TaskId>,
-    requests: Vec<(IdempotencyKey, Vec<Submission>)>,
+    requests: Vec<Request>,
+}
+
+/// Request with an idempotency key.
+#[derive(Clone)]
+struct Request {
+    key: IdempotencyKey,
+    batch: Vec<Submission>,
+    has_quota: bool,
 }
 
 impl User {
@@ -80,7 +97,8 @@ impl User {
 
     async fn submit(&mut self, node: &Running) {
         let submission = self.submission();
-        let Some(Ok(answer)) = call(node, node.service.submit(submission.clone())).await else { return };
+        let service = if one_in(&mut self.rng, 4) { holder(node) } else { node.service.clone() };
+        let Some(Ok(answer)) = call(node, service.submit(submission.clone())).await else { return };
         self.world.checker.log(|| format!("submitted {answer:?}"));
         if answer.existing {
             self.world.checker.existing(&answer.id);
@@ -110,13 +128,16 @@ impl User {
         if !repeats {
             let key = IdempotencyKey { key: format!("{}", self.rng.u64(..)), fingerprint: "f".to_owned() };
             let batch = (0..self.rng.usize(1..4)).map(|_| self.submission()).collect();
-            self.requests.push((key, batch));
+            let has_quota = one_in(&mut self.rng, 4);
+            self.requests.push(Request { key, batch, has_quota });
         }
         let at = if repeats { self.rng.usize(..self.requests.len()) } else { self.requests.len() - 1 };
-        let (key, batch) = self.requests[at].clone();
-        let Some(Ok(answers)) = call(node, node.service.submit_idempotent(batch, Some(key.clone()))).await
-        else {
-            return;
+        let Request { key, batch, has_quota } = self.requests[at].clone();
+        let service = if has_quota { holder(node) } else { node.service.clone() };
+        let answers = match call(node, service.submit_idempotent(batch, Some(key.clone()))).await {
+            Some(Ok(answers)) => answers,
+            Some(Err(ServiceError::Quota(_))) => return self.world.checker.refused_by_quota(&key.key),
+            _ => return,
         };
         let stored: Result<Vec<TaskId>> =
             answers.into_iter().map(|answer| answer.map(|answer| answer.id)).collect();

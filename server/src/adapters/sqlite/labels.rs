@@ -19,10 +19,10 @@ pub fn column(labels: &Labels) -> Column {
 
 /// Returns the column of a task: the texts by which it is found.
 pub fn column_of_task(task: &Task) -> Column {
-    match &task.timing.calendars {
-        None => column(&task.labels),
-        Some(_) => Some(serde_json::to_string(&task.index_texts()).unwrap_or_default()),
+    if task.timing.calendars.is_none() && task.quota_token.is_none() {
+        return column(&task.labels);
     }
+    Some(serde_json::to_string(&task.index_texts()).unwrap_or_default())
 }
 
 fn texts(column: &str) -> Vec<String> {

@@ -7,9 +7,10 @@ use super::super::frame::{Frame, Section};
 use super::super::html as h;
 use super::super::problem::Result;
 use super::super::visit::Visit;
-use super::super::words::Words;
+use super::super::words::{Words, fill};
 use crate::core::Moment;
 use crate::core::access::{Role, Scope};
+use crate::core::quota::Quota;
 use crate::engine::service::{Forbidden, ServiceError, Token, User};
 
 pub const PATH: &str = "/console/access";
@@ -20,6 +21,7 @@ pub struct TokenLine {
     pub name: String,
     pub scopes: String,
     pub tags: String,
+    pub quotas: String,
     pub created: Moment,
     pub expires: Option<Moment>,
     pub revoke_href: String,
@@ -34,6 +36,7 @@ impl TokenLine {
             name: token.name,
             scopes: scopes.join(", "),
             tags: tags_text(&token.grant.tags, t),
+            quotas: quotas_text(token.quota, t),
             created: token.created_at,
             expires: token.grant.expires_at,
         }
@@ -75,6 +78,13 @@ fn href(page: &str, parameter: &str, value: &str) -> String {
 
 fn tags_text(tags: &[String], t: &Words) -> String {
     if tags.is_empty() { t.tags_all.clone() } else { tags.join(", ") }
+}
+
+fn quotas_text(quota: Quota, t: &Words) -> String {
+    let live = quota.max_live_tasks.map(|max| fill(&t.quota_of_live_tasks, &[&max.to_string()]));
+    let creates = quota.max_creates_per_sec.map(|max| fill(&t.quota_of_creates, &[&max.to_string()]));
+    let quotas: Vec<String> = live.into_iter().chain(creates).collect();
+    if quotas.is_empty() { t.quotas_none.clone() } else { quotas.join(", ") }
 }
 
 /// Returns the words of a role, or of none.

@@ -296,6 +296,9 @@ async fn sent(visit: &Visit, fields: &Fields) -> Result<Response> {
         Err(error @ ServiceError::KeyHeld(_)) => {
             Ok(refused(visit, page, Refusal { field: "dedup_key", why: error.to_string() }))
         }
+        Err(error @ ServiceError::Quota(_)) => {
+            Ok(refused(visit, page, Refusal { field: "", why: error.to_string() }))
+        }
         Err(error) => Err(error.into()),
     }
 }

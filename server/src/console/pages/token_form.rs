@@ -15,6 +15,7 @@ use super::confirm::Confirm;
 use super::field_text::{Refusal, positive};
 use crate::core::Moment;
 use crate::core::access::{Grant, Scope};
+use crate::core::quota::Quota;
 use crate::engine::service::{ServiceError, Token};
 
 const DAY_MS: i64 = 86_400_000;
@@ -28,6 +29,8 @@ struct Page {
     /// One tag per line.
     tags: String,
     days: String,
+    max_live_tasks: String,
+    max_creates_per_sec: String,
     refusal: Option<Refusal>,
 }
 
@@ -41,6 +44,8 @@ impl Page {
             scopes: fields.all("scope"),
             tags: field("tags"),
             days: field("days"),
+            max_live_tasks: field("max_live_tasks"),
+            max_creates_per_sec: field("max_creates_per_sec"),
             refusal: None,
         }
     }
@@ -99,11 +104,11 @@ pub async fn issue(SentForm(visit, fields): SentForm) -> Response {
 }
 
 async fn issued(visit: &Visit, fields: &Fields) -> Result<std::result::Result<(Token, String), Refusal>> {
-    let grant = match read(fields, visit.service.now(), visit.lang.words()) {
-        Ok(grant) => grant,
+    let (grant, quota) = match read(fields, visit.service.now(), visit.lang.words()) {
+        Ok(rights) => rights,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    match visit.service.issue_token(fields.get("name").unwrap_or_default(), grant).await {
+    match visit.service.issue_token(fields.get("name").unwrap_or_default(), grant, quota).await {
         Ok(issued) => Ok(Ok(issued)),
         Err(ServiceError::Token(invalid)) => {
             Ok(Err(Refusal { field: invalid.field(), why: invalid.to_string() }))
@@ -112,12 +117,19 @@ async fn issued(visit: &Visit, fields: &Fields) -> Result<std::result::Result<(T
     }
 }
 
-fn read(fields: &Fields, now: Moment, t: &Words) -> std::result::Result<Grant, Refusal> {
+fn read(fields: &Fields, now: Moment, t: &Words) -> std::result::Result<(Grant, Quota), Refusal> {
     let days = positive("expires_at", fields.get("days").unwrap_or_default(), t)?;
     let lifetime_ms = |days| i64::try_from(days).unwrap_or(i64::MAX).saturating_mul(DAY_MS);
     let scopes = fields.all("scope").iter().filter_map(|word| Scope::parse(word)).collect();
     let tags = tags_of(fields.get("tags").unwrap_or_default());
-    Ok(Grant::of(scopes, tags, days.map(|days| now.plus_ms(lifetime_ms(days)))))
+    let number = |name| {
+        let number = positive(name, fields.get(name).unwrap_or_default(), t)?;
+        // A number that is too large stays too large.
+        Ok(number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
+    };
+    let max_live_tasks = number("max_live_tasks")?;
+    let quota = Quota { max_live_tasks, max_creates_per_sec: number("max_creates_per_sec")? };
+    Ok((Grant::of(scopes, tags, days.map(|days| now.plus_ms(lifetime_ms(days)))), quota))
 }
 
 /// Shows the page that asks before a token is revoked.
@@ -140,6 +152,7 @@ async fn asked(visit: &Visit) -> Result<Confirm> {
             (t.token.clone(), token.id),
             (t.scopes.clone(), token.scopes),
             (t.tags.clone(), token.tags),
+            (t.quotas.clone(), token.quotas),
         ],
         effect: t.token_revoke_effect.clone(),
         leaves: t.token_revoke_leaves.clone(),

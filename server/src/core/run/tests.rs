@@ -35,6 +35,7 @@ fn task(ack: bool) -> Task {
         stands_for: None,
         write_id: None,
         created_by: None,
+        quota_token: None,
         revised: None,
     }
 }

@@ -167,7 +167,7 @@ impl Service {
         if stored.grant.has_expired(self.now()) {
             return Err(Denied::Expired);
         }
-        Ok(Caller { name: stored.name, ..Caller::new(id, stored.grant) })
+        Ok(Caller { name: stored.name, quota: stored.quota, ..Caller::new(id, stored.grant) })
     }
 
     pub(super) async fn stored_token(&self, id: &str) -> Result<Option<StoredToken>, ServiceError> {
@@ -195,12 +195,14 @@ fn configured_caller() -> Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::quota::Quota;
 
     #[test]
     fn a_token_is_cached_for_a_while() {
         let access = Access::default();
         let (name, sha256, created_at) = (String::new(), String::new(), Moment::from_sec(0));
-        let stored = StoredToken { name, sha256, grant: Grant::everything(), created_at };
+        let stored =
+            StoredToken { name, sha256, grant: Grant::everything(), created_at, quota: Quota::default() };
         let read_at = Moment::from_sec(100);
         access.cache("id", Some(stored), read_at);
         let is_cached = |after_ms| access.cached("id", read_at.plus_ms(after_ms), CACHE_MS).is_some();

@@ -247,6 +247,7 @@ fn outcome_of(error: &ServiceError) -> &'static str {
         | ServiceError::Hold(_)
         | ServiceError::Calendar(_) => "invalid",
         ServiceError::CalendarInUse { .. } => "in use",
+        ServiceError::Quota(_) => "quota",
         ServiceError::TooManyOperations => "too many operations",
         ServiceError::NotFound => "not found",
         ServiceError::Over(_) => "over",

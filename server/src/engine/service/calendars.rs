@@ -29,8 +29,6 @@ const CHANGED_PER_CALL: usize = 200;
 const PAGE: u32 = 100;
 /// Tasks that the refusal of a delete names.
 const MAX_NAMED: usize = 10;
-/// States of tasks with further moments.
-const LIVE: [TaskState; 2] = [TaskState::Active, TaskState::Paused];
 
 /// The tasks of a calendar that were examined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,7 +122,7 @@ impl Service {
 
     async fn live_tasks_of(&self, name: &str, limit: usize) -> Result<Vec<TaskId>> {
         let mut found = Vec::new();
-        for state in LIVE {
+        for state in TaskState::LIVE {
             let filter = TaskFilter { state: Some(state), label: Some(calendar_text(name)), name: None };
             let page = Page { limit: u32::try_from(limit).unwrap_or(PAGE), before: None };
             found.extend(self.list_allowed_tasks(&filter, &page).await?.into_iter().map(|task| task.id));
@@ -198,7 +196,7 @@ impl Service {
     /// Gives the live tasks of a calendar its current version, at most `most` of them.
     async fn replan_tasks(&self, stored: &StoredCalendar, most: usize) -> Result<Replanned> {
         let mut replanned = Replanned::default();
-        for state in LIVE {
+        for state in TaskState::LIVE {
             let label = Some(calendar_text(&stored.calendar.name));
             let filter = TaskFilter { state: Some(state), label, name: None };
             let mut before = None;

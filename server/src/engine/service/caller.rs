@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::core::access::{Grant, Scope};
+use crate::core::quota::Quota;
 
 /// The one on whose behalf a command runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Caller {
     pub name: String,
     /// The rights.
     pub grant: Grant,
+    /// How much the caller may create.
+    pub quota: Quota,
     /// Id of the request, as in the access log. Empty outside a request.
     pub request_id: String,
     /// Where the request arrived.
@@ -58,8 +61,8 @@ pub(super) fn user_id(name: &str) -> String {
 impl Caller {
     /// Returns a caller with these rights, without a name and a request.
     pub(super) fn new(id: &str, grant: Grant) -> Self {
-        let (id, front) = (id.to_owned(), Front::Api);
-        Self { id, name: String::new(), grant, request_id: String::new(), front, address: None }
+        let (id, front, quota) = (id.to_owned(), Front::Api, Quota::default());
+        Self { id, name: String::new(), grant, quota, request_id: String::new(), front, address: None }
     }
 
     /// Returns a caller without rights: every command refuses it.

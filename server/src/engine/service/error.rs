@@ -7,6 +7,7 @@ use crate::core::alert::InvalidSilence;
 use crate::core::calendar::InvalidCalendar;
 use crate::core::hold::InvalidHold;
 use crate::core::operation::InvalidOperation;
+use crate::core::quota::QuotaExceeded;
 use crate::core::submission::InvalidSubmission;
 use crate::core::task::{TaskId, TaskState};
 use crate::core::task_change::CannotChange;
@@ -33,6 +34,9 @@ pub enum ServiceError {
     /// The new hold breaks a rule.
     #[error(transparent)]
     Hold(#[from] InvalidHold),
+    /// A quota of the caller's token refuses the tasks. Nothing was created.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// Too many operations run. Nothing was stored.
     #[error("too many operations run: wait until one has ended, or abort one")]
     TooManyOperations,

@@ -37,11 +37,13 @@ struct Requested {
 impl Service {
     /// Creates tasks, each on its own. Returns one answer for each, in order.
     ///
+    /// The quotas of the caller's token allow all of the valid tasks or none.
+    ///
     /// With a key, the task ids are stored with the tasks or before them. A repeated request creates the tasks that
     /// are still missing and returns the same answers. A request that creates nothing stores nothing.
     ///
     /// # Errors
-    /// [`ServiceError::Forbidden`], [`ServiceError::KeyReused`], or a port's error.
+    /// [`ServiceError::Forbidden`], [`ServiceError::Quota`], [`ServiceError::KeyReused`], or a port's error.
     pub async fn submit_idempotent(
         &self,
         submissions: Vec<Submission>,
@@ -78,13 +80,22 @@ impl Service {
         let accepted = ids.iter().zip(submissions).map(|(id, task)| self.accept(id.clone(), task, now));
         let checked: Checked = accepted.collect();
         let Some(key) = key else {
+            let places = self.take_quotas(&checked.tasks).await?;
             let answered = self.submit_all(checked, now).await;
+            drop(places);
             return Ok(answers(self.replace_existing(answered, false).await));
         };
         let ids = ids.iter().map(ToString::to_string).collect();
         let record = self.record("tasks", key, scope, ids, now);
         let creates = !checked.tasks.is_empty();
-        match self.remember(&record, &checked.tasks, creates).await? {
+        let places = match scope {
+            KeyScope::Caller => self.take_quotas_once(&record, &checked.tasks).await?,
+            // Tasks that report an outcome: a refusal would lose the report.
+            KeyScope::Server => None,
+        };
+        let remembered = self.remember(&record, &checked.tasks, creates).await?;
+        drop(places);
+        match remembered {
             Some(InsertedRequest::New(inserted)) => {
                 self.decide_conflicts(self.answer(checked, inserted, now).await).await
             }

@@ -104,13 +104,16 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`]; [`ServiceError::Invalid`] names the broken rule;
-    /// [`ServiceError::KeyHeld`] if the submission refuses a live task with its key;
+    /// [`ServiceError::KeyHeld`] if the submission refuses a live task with its key; [`ServiceError::Quota`];
     /// [`ServiceError::Port`]: the task may or may not be stored, so repeat the call.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted> {
         let submission = self.with_calendars(submission).await?;
         let now = self.now();
         let accepted = self.accept(self.fresh_id(now), submission, now);
-        let answered = self.submit_all(Checked::from_iter([accepted]), now).await;
+        let checked = Checked::from_iter([accepted]);
+        let places = self.take_quotas(&checked.tasks).await?;
+        let answered = self.submit_all(checked, now).await;
+        drop(places);
         let answered = self.replace_existing(answered, false).await;
         answers(answered).pop().unwrap_or_else(|| Err(no_answer().into()))
     }
@@ -168,7 +171,8 @@ impl Service {
         let submission = self.with_queue(submission);
         self.require_task(&submission)?;
         let created_by = Some(self.caller.shown_name().to_owned());
-        Ok(Task { created_by, ..submission.accept(id, now)? })
+        let quota_token = self.caller.quota.max_live_tasks.map(|_| self.caller.id.clone());
+        Ok(Task { created_by, quota_token, ..submission.accept(id, now)? })
     }
 
     /// Returns the submission with a queue if there is no bus.

@@ -7,7 +7,8 @@ use super::record_kind::RecordKind;
 use super::secrets::{Random, digest, hex, random_bytes};
 use super::{PortError, Result, Service, ServiceError};
 use crate::core::Moment;
-use crate::core::access::{Grant, Scope, check_name};
+use crate::core::access::{Grant, InvalidToken, Scope, check_name};
+use crate::core::quota::Quota;
 
 /// Kind of the documents. Tokens have audit actions of their own.
 pub(super) const KIND: RecordKind = RecordKind::internal("token");
@@ -22,6 +23,8 @@ pub(super) struct StoredToken {
     pub sha256: String,
     pub grant: Grant,
     pub created_at: Moment,
+    #[serde(default, skip_serializing_if = "Quota::is_unlimited")]
+    pub quota: Quota,
 }
 
 /// A token without its secret.
@@ -35,11 +38,14 @@ pub struct Token {
     pub grant: Grant,
     /// When it was issued.
     pub created_at: Moment,
+    /// How much its holder may create.
+    pub quota: Quota,
 }
 
 impl Token {
     fn of(id: String, stored: StoredToken) -> Self {
-        Self { id, name: stored.name, grant: stored.grant, created_at: stored.created_at }
+        let StoredToken { name, sha256: _, grant, created_at, quota } = stored;
+        Self { id, name, grant, created_at, quota }
     }
 }
 
@@ -48,20 +54,22 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError::Forbidden`]; [`ServiceError::Token`] names the broken rule; or a port's error.
-    pub async fn issue_token(&self, name: &str, grant: Grant) -> Result<(Token, String)> {
-        let answer = self.issue(name, grant).await;
+    pub async fn issue_token(&self, name: &str, grant: Grant, quota: Quota) -> Result<(Token, String)> {
+        let answer = self.issue(name, grant, quota).await;
         let ids = answer.iter().map(|(token, _)| token.id.as_str());
         self.record_change(AuditAction::TokenIssue, ids, &answer).await;
         answer
     }
 
-    async fn issue(&self, name: &str, grant: Grant) -> Result<(Token, String)> {
+    async fn issue(&self, name: &str, grant: Grant, quota: Quota) -> Result<(Token, String)> {
         self.require_unlimited(Scope::Admin)?;
         let now = self.now();
         check_name(name)?;
         grant.check(now)?;
+        quota.check().map_err(InvalidToken::Quota)?;
         let (id, text) = generate(self.shared.access.random)?;
-        let token = StoredToken { name: name.to_owned(), sha256: digest(&text), grant, created_at: now };
+        let token =
+            StoredToken { name: name.to_owned(), sha256: digest(&text), grant, created_at: now, quota };
         let put = |stored: Option<StoredToken>| match stored {
             // This write may have succeeded before while its answer was lost.
             Some(stored) => Ok((None, stored == token)),

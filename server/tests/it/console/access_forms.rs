@@ -204,11 +204,15 @@ async fn a_token_is_shown_once_and_revoked() {
 async fn a_refused_token_keeps_what_was_typed() {
     with_console(async |server| {
         let browser = Browser::new(server);
+        let live_tasks =
+            |max| [("name", "ci"), ("scope", "task:write"), ("tags", ""), ("max_live_tasks", max)];
         for (fields, field, why) in [
             ([("name", " "), ("scope", "admin"), ("tags", ""), ("days", "")], "name", "name should have"),
             ([("name", "ci"), ("scope", ""), ("tags", "mail"), ("days", "3")], "scope", "at least one of"),
             ([("name", "ci"), ("scope", "admin"), ("tags", "a"), ("days", "")], "tags", "cannot limit"),
             ([("name", "ci"), ("scope", "admin"), ("tags", ""), ("days", "soon")], "days", "no number"),
+            (live_tasks("many"), "max_live_tasks", "no number"),
+            (live_tasks("100001"), "max_live_tasks", "between 1 and 100000"),
         ] {
             let refused = browser.post(NEW_TOKEN, NEW_TOKEN, &fields).await;
             assert_eq!(refused.status, 422, "{fields:?}");
@@ -217,6 +221,30 @@ async fn a_refused_token_keeps_what_was_typed() {
             assert!(input.split('>').next().unwrap().contains("aria-invalid=\"true\""), "{field}");
         }
         assert_eq!(server.get("/v1/tokens").await.1, json!({"tokens": []}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_with_quotas_is_created_listed_and_refuses_a_task() {
+    with_locked_console(async |server| {
+        let (_, text) = token(server, &[Scope::Admin], &[]).await;
+        let (admin, holder) = (Browser::new(server), Browser::new(server));
+        admin.sign_in(&text).await;
+        let fields =
+            [("name", "ci"), ("scope", "task:write"), ("max_live_tasks", "1"), ("max_creates_per_sec", "50")];
+        let issued = admin.post(NEW_TOKEN, NEW_TOKEN, &fields).await;
+        issued.has("<dt>Quotas</dt><dd>1 live task, 50 creates per second</dd>");
+        admin.get(ACCESS).await.has("1 live task, 50 creates per second").has("<div>unlimited</div>");
+        let text = issued.html.split("data-copy-text>").nth(1).unwrap().split('<').next().unwrap().to_owned();
+        holder.sign_in(&text).await;
+        let form = "/console/tasks/new";
+        let task =
+            |data| [("name", "mail"), ("kind", "once"), ("start", "2033-06-01T08:00:00"), ("data", data)];
+        assert_eq!(holder.post(form, form, &task("first")).await.status, 303);
+        let refused = holder.post(form, form, &task("typed")).await;
+        assert_eq!(refused.status, 422);
+        refused.has("the token has 1 of 1 live tasks, so 0 of 1 new tasks fit").has("typed");
     })
     .await;
 }

@@ -26,6 +26,7 @@ mod workers;
 
 use serde_json::{Value, json};
 use taskcenter_server::core::access::{Grant, Scope};
+use taskcenter_server::core::quota::Quota;
 use taskcenter_server::engine::service::{AccessSettings, Required};
 
 use crate::http::{Server, Setup};
@@ -68,7 +69,7 @@ async fn with_locked_console(test: impl AsyncFnOnce(&Server)) {
 async fn token(server: &Server, scopes: &[Scope], tags: &[&str]) -> (String, String) {
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
     let grant = Grant { scopes: scopes.to_vec(), tags, expires_at: None };
-    let (token, text) = server.state.service.issue_token("reader", grant).await.unwrap();
+    let (token, text) = server.state.service.issue_token("reader", grant, Quota::default()).await.unwrap();
     (token.id, text)
 }
 

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use taskcenter_server::core::access::{Grant, Scope};
+use taskcenter_server::core::quota::Quota;
 
 use super::{Server, invalid_field, parse_problem, refusal, with_server};
 
@@ -93,7 +94,7 @@ async fn a_malformed_filter_is_refused() {
 async fn a_denied_call_has_an_entry_and_a_flood_has_few() {
     with_server(async |server| {
         let grant = Grant { scopes: vec![Scope::TaskRead], ..Grant::everything() };
-        let (_, text) = server.state.service.issue_token("reader", grant).await.unwrap();
+        let (_, text) = server.state.service.issue_token("reader", grant, Quota::default()).await.unwrap();
         let bearer = format!("Bearer {text}");
         let call = async |method: Method, path: &str, bearer: &str| {
             server.request(method, path, &[("authorization", bearer)], &json!({"name": "ci"})).await

@@ -25,6 +25,7 @@ mod overlap;
 mod probes;
 mod problems;
 mod queues;
+mod quotas;
 mod races;
 mod rate_limit;
 mod revisions;
@@ -157,7 +158,7 @@ pub fn parse_problem((status, problem): (u16, Value)) -> (u16, String, Option<St
     for member in ["title", "detail"] {
         assert!(text(member).is_some_and(|text| !text.is_empty() && text.len() < 1_000), "{problem}");
     }
-    let known = ["type", "title", "status", "detail", "code", "field", "task_id"];
+    let known = ["type", "title", "status", "detail", "code", "field", "task_id", "quota"];
     assert!(problem.as_object().unwrap().keys().all(|member| known.contains(&member.as_str())), "{problem}");
     (status, text("code").expect("a problem has a code"), text("field"))
 }

@@ -160,8 +160,8 @@ impl Setup {
         let service = service.with_alerting(self.alerting.unwrap_or_default());
         let node_ports = NodePorts { store, bus: Arc::new(NoBus), lock, clock: node_clock };
         let node = Node::new("node under test", node_ports, Arc::clone(&ids), Settings::default());
-        let service = service.with_node(&Arc::new(node));
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+        let service = service.with_node(&Arc::new(node)).with_metrics(Arc::clone(&metrics));
         HttpState { service, health, metrics, ids, legacy_ack }
     }
 }

@@ -10,6 +10,7 @@ use taskcenter_server::core::access::{Grant, Scope};
 use taskcenter_server::core::change::ChangeFilter;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, NewOperation, Selection};
+use taskcenter_server::core::quota::Quota;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::engine::change_relay;
@@ -177,7 +178,7 @@ async fn a_viewer_loses_its_stream_with_its_token() {
     let fixture = MemoryFixture::open().await;
     let stage = Stage::on(fixture.one(), fixture.records());
     let grant = Grant { scopes: vec![Scope::TaskRead], tags: Vec::new(), expires_at: None };
-    let (token, _) = stage.service.issue_token("reader", grant.clone()).await.unwrap();
+    let (token, _) = stage.service.issue_token("reader", grant.clone(), Quota::default()).await.unwrap();
     let caller = Caller { id: token.id.clone(), grant, ..Caller::anonymous() };
     let mut stream = stage.service.for_caller(caller).watch_changes(ChangeFilter::default()).await.unwrap();
     tokio::time::pause();

@@ -128,7 +128,7 @@ pub async fn a_replacement_beside_an_edit_is_done_after_it(on: &Stage) {
         on.edit(&live, "edited").await;
     };
     let replace = async |service: &Service| send(service, replacing("b"), None).await;
-    let answer = on.with_interleaved(Pause::Before("replace_task"), replace, meanwhile).await;
+    let answer = Box::pin(on.with_interleaved(Pause::Before("replace_task"), replace, meanwhile)).await;
     assert_eq!(marks(answer), (live.clone(), true, true));
     let task = stored(on, &live).await;
     assert_eq!((task.rev, task.data.as_str()), (3, "b"));
@@ -176,7 +176,7 @@ pub async fn two_equal_requests_replace_once(on: &Stage) {
         assert_eq!(marks(send(&on.service, replacing("b"), Some(key())).await), (live.clone(), true, true));
         on.edit(&live, "later").await;
     };
-    let first = on.with_interleaved(Pause::Before("replace_task"), replace, meanwhile).await;
+    let first = Box::pin(on.with_interleaved(Pause::Before("replace_task"), replace, meanwhile)).await;
     assert_eq!(marks(first), (live.clone(), true, true));
     assert_eq!((stored(on, &live).await.rev, stored(on, &live).await.data.as_str()), (3, "later"));
 }

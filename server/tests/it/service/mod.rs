@@ -22,6 +22,7 @@ mod operation_labels;
 mod operations;
 mod overlap;
 mod permissions;
+mod quotas;
 mod races;
 mod rates;
 mod recent_runs;
@@ -369,6 +370,16 @@ on_every_store! {
         a_run_that_is_rescued_before_its_hand_over_needs_another_permit
         the_end_of_a_hold_gives_no_permit
         many_nodes_never_exceed_a_rate;
+    quotas:
+        a_token_at_its_limit_creates_a_task_after_another_one_ends
+        an_edit_by_another_caller_keeps_the_place_of_the_task
+        a_list_is_created_as_a_whole_or_refused_with_the_number_that_fits
+        a_repeated_request_is_not_refused
+        a_task_with_the_key_of_a_live_task_needs_no_place
+        concurrent_creates_of_one_node_never_exceed_the_quota
+        the_nodes_share_the_quotas_of_a_token
+        creates_per_second_are_refused_with_the_time_to_wait
+        a_repeated_request_takes_no_permit;
     users:
         a_new_password_ends_any_number_of_sessions
         a_replaced_or_removed_user_leaves_no_session_of_the_console

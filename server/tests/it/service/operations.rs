@@ -6,6 +6,7 @@ use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{
     Action, COUNT_LIMIT, Count, MAX_FAILURES, MAX_IDS, NewOperation, Operation, OperationState, Selection,
 };
+use taskcenter_server::core::quota::Quota;
 use taskcenter_server::core::run::Outcome;
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, RunState, Schedule, TaskId, TaskState};
@@ -281,7 +282,7 @@ pub async fn an_edit_applies_a_patch_once(on: &Stage) {
 async fn token(on: &Stage, tags: &[&str]) -> (String, Service) {
     let tags = tags.iter().map(ToString::to_string).collect();
     let grant = Grant { scopes: vec![Scope::TaskWrite], tags, expires_at: None };
-    let (token, text) = on.service.issue_token("ci", grant).await.unwrap();
+    let (token, text) = on.service.issue_token("ci", grant, Quota::default()).await.unwrap();
     let caller: Caller = on.unbound.admit(Some(&text), Origin::Elsewhere).await.unwrap();
     (token.id, on.unbound.for_caller(caller))
 }

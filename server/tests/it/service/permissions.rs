@@ -17,6 +17,7 @@ use taskcenter_server::core::change::ChangeFilter;
 use taskcenter_server::core::hold::HoldScope;
 use taskcenter_server::core::labels::Labels;
 use taskcenter_server::core::operation::{Action, Count, Creator, NewOperation, Operation, Selection};
+use taskcenter_server::core::quota::Quota;
 use taskcenter_server::core::run::{Outcome, PayloadChange};
 use taskcenter_server::core::submission::Submission;
 use taskcenter_server::core::{Run, Task};
@@ -85,7 +86,7 @@ impl Filled {
         stage.submit(Submission::named("later", "data")).await;
         service.set_user(&user().change("password")).await.unwrap();
         service.put_callback_service(&shop(), false).await.unwrap();
-        service.issue_token("ci", Grant::everything()).await.unwrap();
+        service.issue_token("ci", Grant::everything(), Quota::default()).await.unwrap();
         service.change_record(KIND, "key", put).await.unwrap();
         Self { stage, run }
     }
@@ -299,7 +300,7 @@ async fn call_all(service: &Service, run: &Run) -> Vec<Call> {
     call!(Admin unlimited, set_user(&user().change("password")));
     call!(Admin unlimited, users());
     call!(Admin unlimited, remove_user("ann"));
-    call!(Admin unlimited, issue_token("other", Grant::everything()));
+    call!(Admin unlimited, issue_token("other", Grant::everything(), Quota::default()));
     call!(Admin unlimited, tokens());
     call!(Admin unlimited, audit_log(&AuditFilter::default(), None, 10));
     call!(Admin unlimited, revoke_token("0"));

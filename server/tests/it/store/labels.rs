@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use taskcenter_server::core::calendar::{Calendar, Calendars};
-use taskcenter_server::core::labels::Labels;
+use taskcenter_server::core::labels::{Labels, token_text};
 use taskcenter_server::core::retry::RetryPolicy;
 use taskcenter_server::core::run::{Outcome, PayloadChange};
 use taskcenter_server::core::timing::Timing;
@@ -75,6 +75,32 @@ pub async fn tasks_are_listed_by_calendar(on: &dyn Fixture) {
     let waits = Advance { next_due_at: None, waits: true, ..fire(&other) };
     assert_eq!(on.one().advance_tasks(&[waits]).await.unwrap(), [true]);
     assert_eq!(tasks(store, "calendar:eu", Some(TaskState::Active), 9).await, [rows[2].id.clone()]);
+}
+
+pub async fn the_live_tasks_of_a_token_are_counted(on: &dyn Fixture) {
+    let (ours, others) = (unique().to_string(), unique().to_string());
+    let of = |token: &str| Task { quota_token: Some(token.to_owned()), ..labelled(&[("team", "pay")]) };
+    let once = Task { schedule: Schedule::Once, queue: Some("q".into()), ..of(&ours) };
+    let standing = of(&ours).standing_for(once.id.clone());
+    let rows =
+        [of(&ours), of(&ours), once, Task { state: TaskState::Paused, ..of(&ours) }, of(&others), standing];
+    on.one().insert_tasks(rows.to_vec()).await;
+    let count = async |token: &str, state, limit| {
+        let filter = TaskFilter { label: Some(token_text(token)), state: Some(state), name: None };
+        on.two().count_tasks(&filter, &Page { limit, before: None }).await.unwrap()
+    };
+    let live = async |token: &str| {
+        (count(token, TaskState::Active, 9).await, count(token, TaskState::Paused, 9).await)
+    };
+    assert_eq!((live(&ours).await, live(&others).await), ((3, 1), (1, 0)));
+    assert_eq!(count(&ours, TaskState::Active, 2).await, 2, "up to the limit");
+    assert_eq!(on.two().task(&rows[0].id).await.unwrap().unwrap(), rows[0], "a token is no label");
+    on.one().fire(vec![Fire { task: &rows[2], run: run_until(&rows[2], PAST) }]).await.unwrap();
+    assert_eq!(live(&ours).await, (2, 1), "a finished task is not live");
+    on.one().cancel_tasks(std::slice::from_ref(&rows[0].id), None, false, PAST).await.unwrap();
+    on.one().cancel_tasks(std::slice::from_ref(&rows[3].id), None, true, PAST).await.unwrap();
+    assert_eq!((live(&ours).await, live(&others).await), ((1, 0), (1, 0)));
+    assert_eq!(tasks(&on.two(), "team=pay", Some(TaskState::Active), 9).await.len(), 2);
 }
 
 fn within(calendars: &[&str], task: Task) -> Task {

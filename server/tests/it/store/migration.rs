@@ -58,6 +58,7 @@ fn rows_of_the_old_file() -> ([Task; 2], [Run; 2]) {
         stands_for: None,
         write_id: None,
         created_by: None,
+        quota_token: None,
         revised: None,
     };
     let finished = Task {

@@ -176,6 +176,7 @@ on_every_store! {
     labels:
         tasks_are_listed_by_label_and_state
         tasks_are_listed_by_calendar
+        the_live_tasks_of_a_token_are_counted
         the_label_of_a_task_follows_its_changes
         a_step_and_a_fire_keep_the_labels
         runs_are_listed_by_label_and_state

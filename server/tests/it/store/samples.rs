@@ -73,6 +73,7 @@ pub fn due_at(due: Moment) -> Task {
         stands_for: None,
         write_id: None,
         created_by: None,
+        quota_token: None,
         revised: None,
     }
 }
@@ -135,6 +136,7 @@ pub fn full_task() -> Task {
         stands_for: Some(task_id()),
         write_id: Some("$w.1".to_owned()),
         created_by: Some("ann".to_owned()),
+        quota_token: Some("$t.1".to_owned()),
         revised: Some(Box::new(Revised {
             rev: 5,
             at: PAST.plus_ms(4),

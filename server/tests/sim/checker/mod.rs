@@ -7,6 +7,7 @@ mod finish;
 mod hand_over;
 mod holds;
 mod model;
+mod quotas;
 mod rates;
 mod runs;
 mod tasks;
@@ -23,6 +24,7 @@ use super::time::Time;
 
 pub use answers::Kind;
 use holds::HoldStory;
+pub use quotas::QUOTA;
 
 /// Maximum number of recorded violations per rule: later ones often follow from the first.
 const MAX_VIOLATIONS: usize = 5;

@@ -44,6 +44,7 @@ impl Checker {
         }
         self.take_key(book, &task);
         let story = TaskStory { task: task.clone(), fires: 0, acknowledged: false, promises: Vec::new() };
+        self.quota_used(book, &task);
         book.tasks.insert(task.id, story);
     }
 

@@ -76,6 +76,8 @@ pub struct TaskRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    quota_token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     revised: Option<RevisedRow>,
     /// When the task finished or was cancelled. Prune uses the field.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,6 +177,7 @@ impl From<&Task> for TaskRow {
             stands_for,
             write_id,
             created_by,
+            quota_token,
             revised,
         } = task.clone();
         let mut cron_options = CronOptions::default();
@@ -221,6 +224,7 @@ impl From<&Task> for TaskRow {
             stands_for,
             write_id,
             created_by,
+            quota_token,
             revised: revised.map(|revised| RevisedRow::from(*revised)),
             // Only a task that ends with its insert: later ends are updates of this field.
             ended_at: state.has_ended().then_some(date(created_at)),
@@ -285,6 +289,7 @@ impl TryFrom<TaskRow> for Task {
             stands_for: row.stands_for,
             write_id: row.write_id,
             created_by: row.created_by,
+            quota_token: row.quota_token,
             revised: row.revised.map(|row| Box::new(row.into())),
         })
     }
