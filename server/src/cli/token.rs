@@ -21,7 +21,8 @@ the first token with `taskcenter token draw`.
 Examples:
   taskcenter token add ci --scope task:write
   taskcenter token add shop --scope run:pull --tag order.close --expires-in 90d
-  taskcenter token add import --scope task:write --max-live-tasks 10000 --max-creates-per-sec 100
+  taskcenter token add import --scope task:write \\
+    --max-live-tasks 10000 --max-creates-per-sec 100
   taskcenter token list
   taskcenter token revoke 5f0c1d2e3a4b5c6d
   taskcenter token draw";
