@@ -438,7 +438,7 @@ async fn each_statement_uses_its_own_index() {
         ("due", "SEARCH tasks USING INDEX tasks_due (next_due_at<?)"),
         ("attention", "SEARCH runs USING INDEX runs_attention (attention_at<?)"),
         ("next ready queue", "SEARCH runs USING INDEX runs_ready_of_queue (queue>?)"),
-        ("next ready tag", "SEARCH runs USING INDEX runs_ready_of_tag (queue=? AND tag>?)"),
+        ("next ready tag", "SEARCH runs USING COVERING INDEX runs_ready_of_tag (queue=? AND tag>?)"),
         ("ready of queue", "SEARCH runs USING INDEX runs_ready_of_queue (queue=?)"),
         ("ready of tag", "SEARCH runs USING INDEX runs_ready_of_tag (queue=? AND tag=?)"),
         ("ready by tag", ALLOWED_SCANS[0]),
