@@ -32,7 +32,9 @@ impl Browser {
 
 /// Builds the server, installs the packages of the lock file, and runs the tests.
 pub fn run(workspace: &Path, options: &Browser) -> Result<()> {
-    let server = ["build", "--locked", "--package", "taskcenter-server", "--bin", "taskcenter"];
+    // The build of a test also builds the program. Features of shared dependencies differ between packages, and
+    // between builds with and without tests: this one is the build of `cargo xtask test`.
+    let server = ["test", "--locked", "--workspace", "--test", "faults", "--no-run"];
     cargo::cargo(workspace, &Environment::new(), &server)?;
     let browser = download::browser()?;
     let node = download::program("node", "nodejs")?;
