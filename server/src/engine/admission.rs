@@ -176,7 +176,7 @@ async fn admit_all(
         Err(error) => all.result = Err(error),
     }
     // A tag may be on hold since its runs began to wait for slots.
-    match holds::keep_back(node, all.runs, now).await {
+    match holds::keep_back_admitted(node, all.runs, now).await {
         Ok(runs) => (runs, all.result),
         Err(error) => (Vec::new(), Err(error)),
     }

@@ -26,6 +26,19 @@ pub(super) async fn keep_back(node: &Node, runs: Vec<Run>, now: Moment) -> Resul
     Ok(open)
 }
 
+/// Same as [`keep_back`] for runs that have waited for their slots. They go on before the runs that wait for the end of a
+/// hold, so only a hold that lasts keeps them back.
+pub(super) async fn keep_back_admitted(node: &Node, runs: Vec<Run>, now: Moment) -> Result<Vec<Run>> {
+    if runs.is_empty() {
+        return Ok(runs);
+    }
+    let holds = node.hints.holds.current(node.clock.steady_ms()).await?;
+    let is_held = |run: &Run| find(&holds, HoldScope::Tag, &run.tag, now).is_some();
+    let (held, open): (Vec<Run>, Vec<Run>) = runs.into_iter().partition(is_held);
+    store_held(node, held).await?;
+    Ok(open)
+}
+
 /// Returns the tags of the runs that are on hold, and those with runs that still wait for the end of their hold: later
 /// runs go on after these.
 async fn held_tags<'a>(

@@ -155,6 +155,25 @@ pub async fn a_later_run_goes_on_after_those_that_waited(on: &Stage) {
     assert_eq!(on.fire(&id).await.state, Ready, "nothing waits any more");
 }
 
+pub async fn a_run_that_waited_for_a_slot_goes_on_before_those_of_a_hold(on: &Stage) {
+    let limits = vec!["1:tag".parse::<Limit>().unwrap()];
+    let timing = Timing { concurrency: limits, ..Timing::default() };
+    let id = on.submit(Submission { timing, ..submission("a", "q") }).await;
+    let (first, second) = (on.fire(&id).await, on.fire(&id).await);
+    assert_eq!(
+        on.states_of(&[first, second.clone()]).await,
+        [Ready, Held],
+        "the second run waits for the slot"
+    );
+    let leased = lease_from(on, &["q"], 1).await;
+    hold(on, HoldScope::Tag, "a").await;
+    let third = on.fire(&id).await;
+    on.service.release_hold(HoldScope::Tag, "a").await.unwrap();
+    settle(on, &leased[0], Outcome::Succeeded { result: None }).await;
+    look(on).await;
+    assert_eq!(on.states_of(&[second, third]).await, [Ready, Held]);
+}
+
 pub async fn a_hold_ends_at_its_end_on_every_node(on: &Stage) {
     let id = on.submit(submission("a", "q")).await;
     let until = Some(NOW.plus_ms(60_000));

@@ -269,6 +269,7 @@ on_every_store! {
         runs_of_a_held_tag_wait_and_go_on_in_order
         a_hold_ends_at_its_end_on_every_node
         a_later_run_goes_on_after_those_that_waited
+        a_run_that_waited_for_a_slot_goes_on_before_those_of_a_hold
         a_held_run_frees_its_slots_and_asks_again_after_the_hold
         the_overlap_policy_decides_when_the_hold_ends
         a_held_run_expires_and_is_cancelled_with_its_task
