@@ -96,9 +96,9 @@ enum Command {
     /// TASKCENTER_TEST_* variables. Prints the time of each step and the ten slowest tests. Less
     /// than an hour on two cores.
     ///
-    /// `--full` kills a node 100 instead of 25 times at each failpoint, simulates 1,000,000 instead
-    /// of 300,000 steps, plays all scenarios of `faults --quick` instead of one of each kind, and
-    /// runs all tests, not only the unit tests, also without the `cluster` feature.
+    /// `--full` kills a node 100 instead of 25 times at each failpoint, plays all scenarios of
+    /// `faults --quick` instead of one of each kind, and runs all tests, not only the unit tests,
+    /// also without the `cluster` feature.
     Test(test::Test),
 }
 

@@ -14,7 +14,7 @@ use crate::services::Services;
 use crate::steps::Steps;
 
 /// Amounts of the short form. The defaults of the tests are those of the full form.
-const SHORT: [(&str, &str); 2] = [("FAILPOINT_HITS", "25"), ("SIM_STEPS", "300000")];
+const SHORT: [(&str, &str); 1] = [("FAILPOINT_HITS", "25")];
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -33,7 +33,7 @@ pub fn run(workspace: &Path, services: &Services, test: Test) -> Result<()> {
     let result = run_steps(&mut steps, workspace, services, test);
     steps.print_summary();
     if !test.full {
-        println!("Shortened: failpoints, simulator, faults, tests without cluster. All of them: --full");
+        println!("Shortened: failpoints, faults, tests without cluster. All of them: --full");
     }
     result
 }
