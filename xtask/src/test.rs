@@ -9,6 +9,7 @@ use crate::cargo::clippy;
 use crate::catalog::Profile;
 use crate::check::{TESTS_WITHOUT_CLUSTER, UNIT_TESTS_WITHOUT_CLUSTER};
 use crate::deny;
+use crate::dist::{self, Dist};
 use crate::faults::{self, Faults};
 use crate::services::Services;
 use crate::steps::Steps;
@@ -33,7 +34,9 @@ pub fn run(workspace: &Path, services: &Services, test: Test) -> Result<()> {
     let result = run_steps(&mut steps, workspace, services, test);
     steps.print_summary();
     if !test.full {
-        println!("Shortened: failpoints, faults, tests without cluster. All of them: --full");
+        println!(
+            "Shortened: failpoints, faults, tests without cluster. Left out: package. All of them: --full"
+        );
     }
     result
 }
@@ -46,7 +49,11 @@ fn run_steps(steps: &mut Steps<'_>, workspace: &Path, services: &Services, test:
     on_services(steps, services, test)?;
     steps.run("console in a browser", || browser::run(workspace, &Browser::all()))?;
     let faults = if test.full { Faults::quick() } else { Faults::sample() };
-    steps.run("faults", || faults::run(workspace, &faults))
+    steps.run("faults", || faults::run(workspace, &faults))?;
+    if test.full {
+        steps.run("package", || dist::run(workspace, &Dist::trial()))?;
+    }
+    Ok(())
 }
 
 fn lint(steps: &mut Steps<'_>) -> Result<()> {

@@ -129,7 +129,7 @@ fn every_relative_link_resolves() {
 }
 
 /// Directories whose files the pages name in code spans.
-const SOURCES: [&str; 6] = ["server/", "client-sdk/", "docs/", "config/", "xtask/", "bench/"];
+const SOURCES: [&str; 7] = ["server/", "client-sdk/", "docs/", "config/", "deploy/", "xtask/", "bench/"];
 
 #[test]
 fn every_file_named_in_a_page_exists() {
