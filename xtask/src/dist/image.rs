@@ -43,7 +43,8 @@ impl Image {
 
     /// Returns a command in the file system of the image. It has its own network.
     fn command(&self, root: &Path, program: &[String]) -> Command {
-        let mut command = Command::new("chroot");
+        // The search for a program uses the environment of the new process, which has no PATH.
+        let mut command = Command::new("/usr/sbin/chroot");
         command.arg(format!("--userspec={}", self.user)).arg(root).args(program);
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null());
