@@ -34,8 +34,8 @@ pub struct Dist {
     #[arg(long, value_name = "FILE", requires = "targets")]
     program: Option<PathBuf>,
     /// Install the package in a clean Debian with systemd, and run it: start, fire, crash, restart,
-    /// upgrade, remove, purge. Also run the program as
-    /// the image does, check the Helm chart, and ask a real Prometheus every query of the dashboard. Needs root
+    /// upgrade, remove, purge. Also run the program as the image does, check the Helm chart, and ask a
+    /// real Prometheus every query of the dashboard. Needs root
     #[arg(long)]
     check: bool,
 }

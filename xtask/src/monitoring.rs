@@ -6,7 +6,6 @@ mod rules;
 mod table;
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -52,12 +51,7 @@ fn files() -> [(&'static str, String); 2] {
     [(RULES, rules::rules()), (DASHBOARD, grafana::dashboard())]
 }
 
-/// Returns a port of the loopback interface that no process uses.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// A word in double quotes, for JSON and YAML.
+/// Returns the text as a string of JSON, which is a string of YAML too.
 fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

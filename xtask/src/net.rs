@@ -1,6 +1,6 @@
-//! Short-lived connections to services on the loopback interface.
+//! Ports of the loopback interface, and short-lived connections to their services.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,6 +8,11 @@ use anyhow::{Context, Result};
 /// Timeout of reads and writes. A frozen service accepts connections and never answers. The timeout
 /// is long: a service that is slow on a busy machine must not be restarted.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Returns a port that no process uses.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
 
 /// Connects to a port on the loopback interface.
 pub fn connect(port: u16) -> Result<TcpStream> {

@@ -35,7 +35,7 @@ pub fn run(workspace: &Path, services: &Services, test: Test) -> Result<()> {
     steps.print_summary();
     if !test.full {
         println!(
-            "Shortened: failpoints, faults, tests without cluster. Left out: package. All of them: --full"
+            "This form shortens failpoints, faults and tests without cluster, and skips the package: see --full"
         );
     }
     result

@@ -7,9 +7,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::bench::process::{Running, free_port};
+use crate::bench::process::Running;
 use crate::bench::subject::Session;
 use crate::net;
+use crate::net::free_port;
 
 /// A running node.
 pub struct Node {

@@ -10,9 +10,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::bench::process::{Running, empty, free_port};
+use crate::bench::process::{Running, empty};
 use crate::bench::subject::Session;
 use crate::download;
+use crate::net::free_port;
 
 const INSTALLED: &str = "/usr/lib/postgresql";
 

@@ -1,7 +1,6 @@
 //! A process that lives for one measurement.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -62,11 +61,6 @@ impl Drop for Running {
             eprintln!("cannot stop the process in {}: {error:#}", self.home.dir().display());
         }
     }
-}
-
-/// Returns a free port of the loopback interface.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Creates an empty directory.

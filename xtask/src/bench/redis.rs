@@ -4,8 +4,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::bench::process::{Running, empty, free_port};
+use crate::bench::process::{Running, empty};
 use crate::bench::subject::Session;
+use crate::net::free_port;
 use crate::{download, net};
 
 /// When Redis calls fsync.

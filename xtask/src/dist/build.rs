@@ -27,7 +27,7 @@ impl Target {
             if find_program(ARM64_CC).is_some() {
                 triples.push(ARM64.to_owned());
             } else {
-                println!("  left out: {ARM64}, because the C compiler {ARM64_CC} is missing");
+                println!("  {ARM64} is not built: its C compiler {ARM64_CC} is missing");
             }
         }
         let targets: Vec<Self> = triples.into_iter().map(|triple| Self { triple }).collect();

@@ -57,7 +57,7 @@ pub fn check(workspace: &Path, program: &Path, root: &Path) -> Result<()> {
     println!("  image (without a container engine)");
     let mut image = Image::read(&fs::read_to_string(workspace.join("Dockerfile"))?)?;
     // The port of a container is its own, and this one is shared.
-    let port = crate::monitoring::free_port()?;
+    let port = crate::net::free_port()?;
     image.environment.push(("TASKCENTER_SERVER".to_owned(), format!("http://127.0.0.1:{port}")));
     let listen = ("TASKCENTER__SERVER__LISTEN".to_owned(), format!("127.0.0.1:{port}"));
     image.environment.retain(|(name, _)| *name != listen.0);

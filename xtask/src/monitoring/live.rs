@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::free_port;
 use super::table::PANELS;
+use crate::net::free_port;
 
 /// Maximum time until a query has data. A rate needs two scrapes, and the backlog a count.
 const TIMEOUT: Duration = Duration::from_mins(1);
